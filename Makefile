@@ -1,0 +1,69 @@
+# What CI runs is what you run. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The first of these that is Python 3.11 to 3.13; another: make PYTHON=/path/to/python3.12
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+PORT ?= 8000
+# One thread a process: the processes share the cores, and two threads on a busy core are slower than one
+TEST_SETTINGS := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
+PYTEST := $(TEST_SETTINGS) $(RUN) -m pytest
+
+.PHONY: help environment book serve test lint types contracts unit labs site bench adopt clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+environment: ## make .venv with the pinned versions (seconds when nothing changed)
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found: install one, or name it with make PYTHON=/path/to/python3.12." >&2; exit 1; }
+	@$(PYTHON) src/coursekit/book/environment.py $(VENV)
+
+book: environment ## run the labs at the laptop preset and build the site into _build/html
+	@$(RUN) -m coursekit.book.build
+
+serve: ## show the built site on http://localhost:8000
+	@[ -f _build/html/index.html ] || { echo "There is no site yet: run make book first." >&2; exit 1; }
+	@echo "http://localhost:$(PORT)  (stop with Ctrl-C)"
+	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+test: lint types contracts unit labs site ## everything that CI runs
+
+lint: environment ## style of the code
+	@echo "[lint] ruff"
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+types: environment ## static types
+	@echo "[types] mypy"
+	@$(RUN) -m mypy
+
+contracts: environment ## who may import whom
+	@echo "[contracts] import-linter"
+	@$(VENV)/bin/lint-imports --no-cache
+
+unit: environment ## unit tests, doctests, shapes checked at run time
+	@echo "[unit] pytest"
+	@$(PYTEST) src tests --ignore=tests/site --ignore=tests/labs --doctest-modules \
+	  --jaxtyping-packages=coursekit,beartype.beartype -n auto
+
+labs: environment ## every lab from top to bottom at the smoke preset
+	@echo "[labs] pytest with nbval"
+	@COURSEKIT_PRESET=smoke $(PYTEST) labs tests/labs --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
+	  -n auto --dist loadfile
+
+site: book ## the built site in a real browser with the network blocked
+	@echo "[site] pytest with chromium"
+	@$(PYTEST) tests/site -n auto --dist loadfile
+
+bench: environment ## speed of the stacked sweep, side by side with plain loops
+	@$(RUN) -m tests.bench
+
+adopt: ## make REPOSITORY=OWNER/NAME the repository's address, everywhere
+	@$(or $(PYTHON),python3) src/coursekit/book/repository.py "$(REPOSITORY)"
+
+clean: ## remove what was built; .venv stays
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,12 @@
+"""What turns chapters and labs into a site: a Sphinx extension, page interactives, and the build itself.
+
+- ``environment.py`` makes the virtual environment; ``build.py`` runs the labs and builds the site.
+- ``extension.py`` is the Sphinx extension, with ``mime.py`` for figures in executed cells and ``style.css``.
+- ``interactive.py`` makes a page interactive from data; ``scrubber.js`` and ``plotly_figures.js`` draw it.
+- ``repository.py`` holds the repository's address and changes it for a fork.
+"""
+
+from coursekit.book.interactive import scrubber
+from coursekit.book.repository import adopt
+
+__all__ = ["adopt", "scrubber"]

@@ -1,0 +1,141 @@
+"""Start a lab: choose the preset that suits this machine, and say what it costs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
+from typing import Any
+
+PRESETS = ("smoke", "laptop", "colab", "paper")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one whole lab costs at one preset, from top to bottom.
+
+    Parameters
+    ----------
+    minutes : float
+        Wall time; for ``colab`` and ``paper`` on a GPU, else on 2 CPU cores.
+    memory_gb : float
+        Peak memory of the notebook's process.
+    download_mb : float
+        What the lab fetches from the network, beyond the installation.
+    """
+
+    minutes: float
+    memory_gb: float
+    download_mb: float = 0
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One week's lab: its number, its title and its cost at each preset that it can run."""
+
+    week: int
+    title: str
+    costs: dict[str, Cost]
+
+
+LABS: dict[str, Lab] = {
+    "grokking": Lab(
+        week=5,
+        title="Grokking",
+        costs={},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A started lab: ``config`` is the experiment's frozen config at ``preset``."""
+
+    experiment: str
+    preset: str
+    config: Any
+
+
+def start(experiment: str, preset: str | None = None) -> Session:
+    """Choose a preset for this machine and print what the lab will cost.
+
+    The first that is set wins: the argument, the environment variable ``COURSEKIT_PRESET``, the hardware
+    (``colab`` with a CUDA device, else ``laptop``).
+
+    Parameters
+    ----------
+    experiment : str
+        The lab's stem, such as ``"grokking"``.
+    preset : str or None
+        ``"smoke"``, ``"laptop"``, ``"colab"`` or ``"paper"``; None chooses.
+
+    Returns
+    -------
+    Session
+        With ``.experiment``, ``.preset`` and ``.config``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such lab or no such preset.
+
+    Examples
+    --------
+    >>> session = start("grokking", preset="smoke")
+    Week 5, Grokking: preset smoke (asked for by preset=).
+    ...
+    >>> session.config.modulus
+    47
+    """
+    if experiment not in LABS:
+        raise ValueError(f"there is no lab {experiment!r}{suggestion(experiment, LABS)}")
+    name, why = _choose(preset)
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r} ({why}){suggestion(name, PRESETS)}")
+    lab = LABS[experiment]
+    config = getattr(importlib.import_module(f"coursekit.experiments.{experiment}.config"), name)()
+    print(f"Week {lab.week}, {lab.title}: preset {name} ({why}).")
+    print(_price(lab.costs.get(name)))
+    print(f"To choose another, set preset to one of {', '.join(PRESETS)}.")
+    return Session(experiment, name, config)
+
+
+def suggestion(name: str, known: Any) -> str:
+    """Return the end of an error message about an unknown name: the nearest known one, or all of them.
+
+    >>> suggestion("laptpo", PRESETS)
+    '; did you mean laptop?'
+    >>> suggestion("x", PRESETS)
+    '; expected one of: smoke, laptop, colab, paper'
+    """
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; expected one of: {', '.join(known)}"
+
+
+def _choose(preset: str | None) -> tuple[str, str]:
+    """Return the preset's name and, in words, why it was chosen."""
+    if preset:
+        return preset, "asked for by preset="
+    if from_environment := os.environ.get("COURSEKIT_PRESET"):
+        return from_environment, "asked for by COURSEKIT_PRESET"
+    gpu = _gpu()
+    return ("colab", gpu) if gpu else ("laptop", f"no GPU, {os.cpu_count()} CPU cores")
+
+
+def _gpu() -> str | None:
+    """Return the name of the first CUDA device, or None."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+
+def _price(cost: Cost | None) -> str:
+    """Say in words what a lab costs."""
+    if cost is None:
+        return "Far more than one sitting: see the experiment's reproduction card."
+    download = f"downloads {cost.download_mb:g} MB" if cost.download_mb else "downloads nothing"
+    return f"The whole lab takes about {cost.minutes:g} min, {cost.memory_gb:g} GB of memory, and {download}."

@@ -1,0 +1,448 @@
+"""A decoder-only transformer in one file, for one network or for a stack of many.
+
+The same code runs one network (weights as you know them) and a stack of R networks of one shape (every weight
+has a leading axis R, every activation too), so what a reader learns here is what the sweeps run. Shapes are written
+``(*runs, batch, seq, d_model)``: ``*runs`` is nothing for one network and ``R`` for a stack.
+
+One configuration expresses the small networks of the course's papers exactly: see `TransformerConfig.grok`,
+`TransformerConfig.nanda`, `TransformerConfig.gpt2` and `TransformerConfig.llama`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+# Keys and values of earlier positions, one pair a layer: each (*runs, batch, seq, kv_heads, d_head).
+KeysValues = tuple[Float[Tensor, "*runs batch seq kv_heads d_head"], Float[Tensor, "*runs batch seq kv_heads d_head"]]
+Cache = list[KeysValues]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The shape of a decoder-only transformer.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Tokens that can be read and predicted.
+    context_length : int
+        Longest sequence, in tokens.
+    n_layers, d_model, n_heads, d_ff : int
+        Blocks, width of the residual stream, attention heads, width of the MLP.
+    n_kv_heads : int, optional
+        Heads that have keys and values of their own; fewer than `n_heads` is grouped-query attention. Default: all.
+    activation : {"relu", "gelu", "gelu_tanh", "swiglu"}
+        Nonlinearity of the MLP. "gelu_tanh" is GPT-2's approximation; "swiglu" adds a gate matrix, as Llama does.
+    norm : {"layer_norm", "rms_norm", "none"}
+    norm_position : {"pre", "post"}
+        "pre": x + f(norm(x)) and one more norm before the output (GPT-2, Llama). "post": norm(x + f(x)), as in
+        Vaswani et al. 2017 and Power et al. 2022.
+    norm_eps : float
+    positions : {"learned", "sinusoidal", "rotary", "none"}
+    rotary_base : float
+    tied : bool
+        Whether the output matrix is the embedding matrix.
+    attention_bias, mlp_bias : bool
+        Whether the linear maps of attention and MLP have a bias.
+    dropout : float
+        Chance that an MLP output is dropped on its way into the residual stream while training, in [0, 1).
+    init : {"torch", "gpt2", "scaled"}
+        Random weights. "torch": embeddings N(0, 1), matrices uniform in ±1/√fan_in (PyTorch's defaults, used by
+        openai/grok). "gpt2": N(0, 0.02²). "scaled": N(0, 1/d_model), as Nanda et al. 2023.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, or `d_model` cannot be split into `n_heads`.
+
+    Examples
+    --------
+    >>> TransformerConfig.grok().n_params
+    455424
+    """
+
+    vocab_size: int
+    context_length: int
+    n_layers: int = 2
+    d_model: int = 128
+    n_heads: int = 4
+    d_ff: int = 512
+    n_kv_heads: int | None = None
+    activation: Literal["relu", "gelu", "gelu_tanh", "swiglu"] = "relu"
+    norm: Literal["layer_norm", "rms_norm", "none"] = "layer_norm"
+    norm_position: Literal["pre", "post"] = "pre"
+    norm_eps: float = 1e-5
+    positions: Literal["learned", "sinusoidal", "rotary", "none"] = "learned"
+    rotary_base: float = 10_000.0
+    tied: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    dropout: float = 0.0
+    init: Literal["torch", "gpt2", "scaled"] = "torch"
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "context_length", "n_layers", "d_model", "n_heads", "d_ff"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {getattr(self, name)}; raise it to 1 or more")
+        if self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model must be a multiple of n_heads, got d_model={self.d_model} and n_heads={self.n_heads}; "
+                f"take d_model={self.n_heads * math.ceil(self.d_model / self.n_heads)}"
+            )
+        if self.n_heads % self.kv_heads:
+            raise ValueError(f"n_kv_heads must divide n_heads={self.n_heads}, got {self.n_kv_heads}; choose a divisor")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be a chance in [0, 1), got {self.dropout}; 0 switches it off")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}; choose one of them")
+
+    @property
+    def d_head(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads with keys and values of their own."""
+        return self.n_kv_heads or self.n_heads
+
+    @property
+    def n_params(self) -> int:
+        """Number of trainable numbers, embeddings and output matrix included."""
+        with torch.device("meta"):
+            return sum(p.numel() for p in Transformer(self).parameters())
+
+    @classmethod
+    def grok(cls, vocab_size: int = 239, context_length: int = 50, **changes: object) -> TransformerConfig:
+        """openai/grok's network (Power et al. 2022, A.1.2): two post-norm blocks, width 128, 455,424 parameters."""
+        grok: dict[str, object] = dict(norm_position="post", positions="sinusoidal")
+        return cls(vocab_size, context_length, **(grok | changes))  # type: ignore[arg-type]
+
+    @classmethod
+    def nanda(cls, vocab_size: int = 114, context_length: int = 3, **changes: object) -> TransformerConfig:
+        """The one-layer network without normalization of Nanda et al. 2023, section 3."""
+        nanda: dict[str, object] = dict(n_layers=1, norm="none", mlp_bias=True, init="scaled")
+        return cls(vocab_size, context_length, **(nanda | changes))  # type: ignore[arg-type]
+
+    @classmethod
+    def gpt2(cls, vocab_size: int = 50_257, context_length: int = 1024, **changes: object) -> TransformerConfig:
+        """GPT-2's shape (Radford et al. 2019); the defaults are the 124M-parameter model."""
+        gpt2 = dict(n_layers=12, d_model=768, n_heads=12, d_ff=3072, activation="gelu_tanh", tied=True)
+        gpt2 |= dict(attention_bias=True, mlp_bias=True, init="gpt2")
+        return cls(vocab_size, context_length, **(gpt2 | changes))  # type: ignore[arg-type]
+
+    @classmethod
+    def llama(cls, vocab_size: int = 32_000, context_length: int = 2048, **changes: object) -> TransformerConfig:
+        """Llama's shape (Touvron et al. 2023); the defaults are the 7B model's."""
+        llama = dict(n_layers=32, d_model=4096, n_heads=32, d_ff=11_008, activation="swiglu", norm="rms_norm")
+        llama |= dict(norm_eps=1e-6, positions="rotary", init="gpt2")
+        return cls(vocab_size, context_length, **(llama | changes))  # type: ignore[arg-type]
+
+
+_CHOICES = {
+    "activation": ("relu", "gelu", "gelu_tanh", "swiglu"),
+    "norm": ("layer_norm", "rms_norm", "none"),
+    "norm_position": ("pre", "post"),
+    "positions": ("learned", "sinusoidal", "rotary", "none"),
+    "init": ("torch", "gpt2", "scaled"),
+}
+
+
+class Linear(nn.Module):
+    """y = x Wᵀ + b, with W of shape (*runs, d_out, d_in)."""
+
+    def __init__(self, d_in: int, d_out: int, bias: bool, runs: tuple[int, ...]):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(*runs, d_out, d_in))
+        self.bias = nn.Parameter(torch.empty(*runs, d_out)) if bias else None
+
+    def forward(self, x: Float[Tensor, "*runs batch seq d_in"]) -> Float[Tensor, "*runs batch seq d_out"]:
+        """Apply the map to the last axis, each run with its own weights."""
+        if self.weight.dim() == 2:
+            return F.linear(x, self.weight, self.bias)
+        rows = x.flatten(1, -2)  # one matrix product a run
+        y = rows @ self.weight.mT if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
+        return y.unflatten(1, x.shape[1:-1])
+
+
+class Norm(nn.Module):
+    """LayerNorm or RMSNorm over the last axis, or nothing."""
+
+    def __init__(self, config: TransformerConfig, runs: tuple[int, ...]):
+        super().__init__()
+        self.kind, self.eps = config.norm, config.norm_eps
+        self.shape = (config.d_model,)
+        if self.kind != "none":
+            self.weight = nn.Parameter(torch.empty(*runs, config.d_model))
+        if self.kind == "layer_norm":
+            self.bias = nn.Parameter(torch.empty(*runs, config.d_model))
+
+    def forward(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq d_model"]:
+        """Normalize each position to mean 0 and variance 1 (RMSNorm: mean square 1), then scale (and shift)."""
+        if self.kind == "none":
+            return x
+        one = self.weight.dim() == 1
+        if self.kind == "rms_norm":
+            scaled = F.rms_norm(x, self.shape, self.weight if one else None, self.eps)
+            return scaled if one else scaled * self.weight[:, None, None]
+        if one:
+            return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+        return torch.addcmul(self.bias[:, None, None], F.layer_norm(x, self.shape, eps=self.eps), self.weight[:, None, None])
+
+
+class Attention(nn.Module):
+    """Causal self-attention: softmax(q kᵀ / √d_head) v, for every head (Vaswani et al. 2017, section 3.2)."""
+
+    def __init__(self, config: TransformerConfig, runs: tuple[int, ...]):
+        super().__init__()
+        d_query, d_kv = config.n_heads * config.d_head, config.kv_heads * config.d_head
+        self.config = config
+        self.query = Linear(config.d_model, d_query, config.attention_bias, runs)
+        self.key = Linear(config.d_model, d_kv, config.attention_bias, runs)
+        self.value = Linear(config.d_model, d_kv, config.attention_bias, runs)
+        self.output = Linear(d_query, config.d_model, config.attention_bias, runs)
+
+    def queries(
+        self, x: Float[Tensor, "*runs batch seq d_model"], start: int
+    ) -> Float[Tensor, "*runs batch seq n_heads d_head"]:
+        """What the positions `start`, `start + 1`, … look for."""
+        return self._rotate(self.query(x).unflatten(-1, (self.config.n_heads, self.config.d_head)), start)
+
+    def keys_values(self, x: Float[Tensor, "*runs batch seq d_model"], start: int) -> KeysValues:
+        """What the positions `start`, `start + 1`, … offer to later ones."""
+        heads = (self.config.kv_heads, self.config.d_head)
+        return self._rotate(self.key(x).unflatten(-1, heads), start), self.value(x).unflatten(-1, heads)
+
+    def mix(
+        self, q: Float[Tensor, "*runs batch queries n_heads d_head"], kv: KeysValues
+    ) -> Float[Tensor, "*runs batch queries d_model"]:
+        """Let the last positions attend to all positions up to their own."""
+        k, v = (t.repeat_interleave(q.shape[-2] // t.shape[-2], -2) if t.shape[-2] < q.shape[-2] else t for t in kv)
+        return self.output(attend(q, k, v).flatten(-2))
+
+    def _rotate(self, x: Tensor, start: int) -> Tensor:
+        """Rotary positions (Su et al. 2021): turn each pair of coordinates by an angle that grows with position."""
+        if self.config.positions != "rotary":
+            return x
+        half, seq = x.shape[-1] // 2, x.shape[-3]
+        frequency = self.config.rotary_base ** -(torch.arange(half, device=x.device) / half)
+        angle = torch.outer(torch.arange(start, start + seq, device=x.device), frequency)[:, None]
+        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        first, second = x[..., :half], x[..., half:]
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def attend(
+    q: Float[Tensor, "*runs batch queries n_heads d_head"],
+    k: Float[Tensor, "*runs batch keys n_heads d_head"],
+    v: Float[Tensor, "*runs batch keys n_heads d_head"],
+) -> Float[Tensor, "*runs batch queries n_heads d_head"]:
+    """softmax(q kᵀ / √d_head) v where the queries are the last positions and see no later key."""
+    n_queries, n_keys = q.shape[-3], k.shape[-3]
+    first = n_keys - n_queries + 1  # how many keys the first query sees
+    if n_keys > 8:
+        q, k, v = (t.transpose(-2, -3) for t in (q, k, v))
+        sees = torch.ones(n_queries, n_keys, dtype=torch.bool, device=q.device).tril(first - 1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=sees).transpose(-2, -3)
+    # In a short sequence every head's matrices are tiny: products and sums are faster than thousands of matrix products.
+    mixed = []
+    for i, query in enumerate((q * q.shape[-1] ** -0.5).unbind(-3)):
+        seen = first + i
+        weights = (query.unsqueeze(-3) * k[..., :seen, :, :]).sum(-1).softmax(-2)
+        mixed.append((weights.unsqueeze(-1) * v[..., :seen, :, :]).sum(-3))
+    return torch.stack(mixed, -3)
+
+
+class MLP(nn.Module):
+    """Two linear maps around a nonlinearity: W_out f(W_in x); SwiGLU multiplies f by a second map of x."""
+
+    def __init__(self, config: TransformerConfig, runs: tuple[int, ...]):
+        super().__init__()
+        self.activation = config.activation
+        self.input = Linear(config.d_model, config.d_ff, config.mlp_bias, runs)
+        if config.activation == "swiglu":
+            self.gate = Linear(config.d_model, config.d_ff, config.mlp_bias, runs)
+        self.output = Linear(config.d_ff, config.d_model, config.mlp_bias, runs)
+
+    def forward(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq d_model"]:
+        """Transform each position by itself."""
+        hidden = self.input(x)
+        if self.activation == "swiglu":
+            hidden = F.silu(self.gate(x)) * hidden
+        elif self.activation == "relu":
+            hidden = F.relu_(hidden)
+        else:
+            hidden = F.gelu(hidden, approximate="tanh" if self.activation == "gelu_tanh" else "none")
+        return self.output(hidden)
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig, runs: tuple[int, ...]):
+        super().__init__()
+        self.pre, self.dropout = config.norm_position == "pre", config.dropout
+        self.attention_norm, self.attention = Norm(config, runs), Attention(config, runs)
+        self.mlp_norm, self.mlp = Norm(config, runs), MLP(config, runs)
+
+    def attention_input(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq d_model"]:
+        """What the attention maps read: the residual stream, normalized first in a pre-norm block."""
+        return self.attention_norm(x) if self.pre else x
+
+    def finish(
+        self,
+        x: Float[Tensor, "*runs batch queries d_model"],
+        q: Float[Tensor, "*runs batch queries n_heads d_head"],
+        kv: KeysValues,
+        generators: Sequence[torch.Generator] = (),
+    ) -> Float[Tensor, "*runs batch queries d_model"]:
+        """Add attention and MLP to the residual stream `x` of the positions that ask (the last ones of `kv`)."""
+        mixed = x + self.attention.mix(q, kv)
+        mixed = mixed if self.pre else self.attention_norm(mixed)
+        step = self.mlp(self.mlp_norm(mixed) if self.pre else mixed)
+        out = mixed + dropout(step, self.dropout, generators)
+        return out if self.pre else self.mlp_norm(out)
+
+
+def dropout(
+    x: Float[Tensor, "*runs batch seq d_model"], rate: float, generators: Sequence[torch.Generator]
+) -> Float[Tensor, "*runs batch seq d_model"]:
+    """Zero each number with chance `rate` and scale the rest by 1/(1 − rate); one generator a run, none: keep all."""
+    if not rate or not generators:
+        return x
+    shape = x.shape if len(generators) == 1 else x.shape[1:]
+    keep = torch.stack([torch.rand(shape, generator=g, device=g.device) >= rate for g in generators])
+    return x * keep.view(x.shape).to(x.dtype) / (1 - rate)
+
+
+class Transformer(nn.Module):
+    """A decoder-only transformer: tokens in, a score for every possible next token out.
+
+    Parameters
+    ----------
+    config : TransformerConfig
+    n_runs : int, optional
+        Hold this many networks at once: every weight then has a leading axis. Default: one network, no such axis.
+
+    Examples
+    --------
+    >>> network = Transformer(TransformerConfig(vocab_size=11, context_length=4, d_model=8, n_heads=2, d_ff=16))
+    >>> network.initialize([0]); network(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 11])
+    """
+
+    def __init__(self, config: TransformerConfig, n_runs: int | None = None):
+        super().__init__()
+        runs = () if n_runs is None else (n_runs,)
+        self.config, self.n_runs = config, n_runs
+        self.embedding = nn.Parameter(torch.empty(*runs, config.vocab_size, config.d_model))
+        if config.positions == "learned":
+            self.position = nn.Parameter(torch.empty(*runs, config.context_length, config.d_model))
+        elif config.positions == "sinusoidal":
+            waves = sinusoidal_positions(config.context_length, config.d_model)
+            self.register_buffer("position", waves, persistent=False)
+        self.blocks = nn.ModuleList(Block(config, runs) for _ in range(config.n_layers))
+        self.final_norm = Norm(config, runs) if config.norm_position == "pre" else nn.Identity()
+        if not config.tied:
+            self.unembedding = nn.Parameter(torch.empty(*runs, config.vocab_size, config.d_model))
+
+    def forward(
+        self, tokens: Int[Tensor, "*runs batch seq"], *, generators: Sequence[torch.Generator] = ()
+    ) -> Float[Tensor, "*runs batch seq vocab"]:
+        """Score the next token after every position.
+
+        Parameters
+        ----------
+        tokens : Int[Tensor, "*runs batch seq"]
+        generators : sequence of torch.Generator
+            One a run: dropout is on and draws from them. Default: dropout off.
+
+        Returns
+        -------
+        Float[Tensor, "*runs batch seq vocab"]
+            Logits, in natural-log units up to a constant a position.
+        """
+        x = self.embed(tokens)
+        for block in self.blocks:
+            inside = block.attention_input(x)
+            x = block.finish(x, block.attention.queries(inside, 0), block.attention.keys_values(inside, 0), generators)
+        return self.unembed(x)
+
+    def keys_values(self, tokens: Int[Tensor, "*runs batch seq"]) -> Cache:
+        """What every block's attention keeps of these first tokens, for later tokens to attend to.
+
+        The last block gives its keys and values only: nothing reads its output at these positions.
+        """
+        x, cache = self.embed(tokens), []
+        for block in self.blocks:
+            inside = block.attention_input(x)
+            cache.append(block.attention.keys_values(inside, 0))
+            if len(cache) < len(self.blocks):
+                x = block.finish(x, block.attention.queries(inside, 0), cache[-1])
+        return cache
+
+    def embed(self, tokens: Int[Tensor, "*runs batch seq"], start: int = 0) -> Float[Tensor, "*runs batch seq d_model"]:
+        """Look up the vectors of tokens that stand at positions `start`, `start + 1`, …"""
+        x = gather_rows(self.embedding, tokens)
+        if self.config.positions in ("learned", "sinusoidal"):
+            vectors = self.position[..., start : start + tokens.shape[-1], :]
+            x = x + (vectors.unsqueeze(1) if vectors.dim() == 3 else vectors)
+        return x
+
+    def unembed(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq vocab"]:
+        """Turn the residual stream into logits."""
+        matrix = self.embedding if self.config.tied else self.unembedding
+        x = self.final_norm(x)
+        return F.linear(x, matrix) if matrix.dim() == 2 else (x.flatten(1, -2) @ matrix.mT).unflatten(1, x.shape[1:-1])
+
+    @torch.no_grad()
+    def initialize(self, seeds: Sequence[int]) -> None:
+        """Draw random weights, run r from `seeds[r]` alone, by `config.init`."""
+        if len(seeds) != (self.n_runs or 1):
+            raise ValueError(f"initialize needs one seed a run ({self.n_runs or 1}), got {len(seeds)}; pass as many")
+        for run, seed in enumerate(seeds):
+            generator = torch.Generator().manual_seed(seed)
+            for name, parameter in self.named_parameters():
+                target = parameter if self.n_runs is None else parameter[run]
+                target.copy_(_initial(name, target.shape, self.config, generator))
+
+
+def gather_rows(
+    matrix: Float[Tensor, "*runs rows width"], index: Int[Tensor, "*runs *shape"]
+) -> Float[Tensor, "*runs *shape width"]:
+    """Rows of each run's own matrix; the backward pass adds up, as for an embedding."""
+    if matrix.dim() == 2:
+        return F.embedding(index, matrix)
+    first = torch.arange(matrix.shape[0], device=matrix.device) * matrix.shape[1]
+    return F.embedding(index + first.view(-1, *[1] * (index.dim() - 1)), matrix.flatten(0, 1))
+
+
+def sinusoidal_positions(context_length: int, d_model: int) -> Float[Tensor, "context_length d_model"]:
+    """sin and cos of position / 10000^(2i/d_model) in turn (Vaswani et al. 2017, section 3.5)."""
+    angle = torch.outer(
+        torch.arange(context_length).double(), 10_000.0 ** -(torch.arange(0, d_model, 2).double() / d_model)
+    )
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :d_model].float()
+
+
+def _initial(name: str, shape: torch.Size, config: TransformerConfig, generator: torch.Generator) -> Tensor:
+    """Random numbers for one parameter: norms start as the identity, biases at their scheme's start."""
+    if "norm" in name:
+        return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
+    if name.endswith("bias") and config.init != "torch":
+        return torch.zeros(shape)
+    if config.init == "torch":
+        if name in ("embedding", "position"):
+            return torch.randn(shape, generator=generator)
+        fan_in = shape[-1] if len(shape) == 2 else (config.d_ff if "mlp.output" in name else config.d_model)
+        return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
+    return torch.randn(shape, generator=generator) * (0.02 if config.init == "gpt2" else config.d_model**-0.5)

@@ -1,0 +1,359 @@
+"""Many small networks trained as one, with only the work that the loss needs.
+
+Two ideas make a sweep fast.
+
+*No redundant work.* A causal network's activations at a position depend on the tokens up to it alone. All p² equations
+``a ∘ b =`` have only p different beginnings ``a ∘``, so these are computed once a step and shared by the whole batch;
+the first block's queries, keys and values depend on one token and its position, so they are computed once a token;
+the last block's queries, attention and MLP and the logits are needed at the answer's position alone. On a CPU, where
+arithmetic is the limit, this is what pays.
+
+*Stacking.* R networks of one shape hold their weights in arrays with a leading axis R and train in one pass, each with
+its own seed, data, learning rate, weight decay and stopping step. On a GPU, where a small network is all launch overhead,
+this is what pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coursekit.data import Epochs, SharedPrefixes, pad, share_prefixes
+from coursekit.model import Cache, Transformer, TransformerConfig, gather_rows, sinusoidal_positions
+
+EVALUATION_ROWS = 2048  # sequences a forward pass when nothing has to be kept for a backward pass
+
+
+@dataclass(frozen=True, eq=False)
+class StackRun:
+    """One network's data and recipe.
+
+    Parameters
+    ----------
+    tokens : Int[Tensor, "n seq"]
+        All sequences of the task, answers included; all runs of a stack have the same `seq`.
+    train, val : Int[Tensor, "n_train"], Int[Tensor, "n_val"]
+        Which of them are trained on and held out.
+    seed : int
+        Decides initial weights, batch order and all noise.
+    batch_size : int
+        Sequences a step; an epoch's last batch may be smaller.
+    learning_rate, weight_decay : float
+        Of AdamW (Loshchilov & Hutter 2019); 0 decay makes it Adam.
+    decay_towards : {"origin", "init"}
+        Where the decay pulls the weights.
+    gradient_noise : float
+        Standard deviation of Gaussian noise added to Adam's update direction before the learning rate multiplies it.
+    weight_noise : float
+        Standard deviation of Gaussian noise added to every weight for the length of one forward and backward pass.
+    """
+
+    tokens: Int[Tensor, "n seq"]
+    train: Int[Tensor, " n_train"]
+    val: Int[Tensor, " n_val"]
+    seed: int
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    decay_towards: Literal["origin", "init"] = "origin"
+    gradient_noise: float = 0.0
+    weight_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not len(self.train) or not len(self.val):
+            raise ValueError(
+                f"a run needs sequences to train on and to hold out, got {len(self.train)} and {len(self.val)}; "
+                "change the training fraction"
+            )
+        if not 1 <= self.batch_size <= len(self.train):
+            raise ValueError(
+                f"batch_size must be between 1 and the {len(self.train)} training sequences, got {self.batch_size}; lower it"
+            )
+
+
+class Stack:
+    """R networks of one shape, trained side by side.
+
+    Parameters
+    ----------
+    config : TransformerConfig
+        The one shape.
+    runs : sequence of StackRun
+        What distinguishes the networks.
+    n_answer : int
+        The loss is the mean cross-entropy (nats per token) of the last `n_answer` tokens of a sequence; a sequence is
+        right when all of them are.
+    betas, eps
+        AdamW's. The default is the pair of Power et al. 2022, A.1.2.
+    device : str or torch.device
+
+    Attributes
+    ----------
+    running : list of int
+        Which of `runs` are still in the stack, in the order of the arrays' first axis.
+    step : int
+        Optimizer steps taken.
+
+    Notes
+    -----
+    With one run the arrays have no leading axis, so a single network costs what a plain loop costs, or less.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        runs: Sequence[StackRun],
+        *,
+        n_answer: int = 1,
+        betas: tuple[float, float] = (0.9, 0.98),
+        eps: float = 1e-8,
+        device: str | torch.device = "cpu",
+    ):
+        self.config, self.runs, self.n_answer = config, list(runs), n_answer
+        self.betas, self.eps, self.device, self.step = betas, eps, torch.device(device), 0
+        self._refuse_misfits()
+        self.running = list(range(len(self.runs)))
+        first = Transformer(config, len(self.runs))
+        first.initialize([run.seed for run in self.runs])
+        self._flat = torch.cat([p.detach().flatten(1) for p in first.parameters()], 1).to(self.device)
+        self._mean, self._square = torch.zeros_like(self._flat), torch.zeros_like(self._flat)
+        self._init = self._flat.clone() if any(run.decay_towards == "init" for run in self.runs) else None
+        # Batch order and initial weights come from generators on the CPU, so that they are the same on every device.
+        self._epochs = [Epochs(len(run.train), run.batch_size, run.seed + 2**32) for run in self.runs]
+        self._noise_rng = [torch.Generator(self.device).manual_seed(run.seed + 2**33) for run in self.runs]
+        self._shared = self._share()
+        self._rebuild()
+
+    def losses(self) -> Float[Tensor, " runs"]:
+        """Each running network's loss on its next batch (forward pass), in nats per answer token."""
+        chosen, weight = self._next_batch()
+        if any(self.runs[r].weight_noise for r in self.running):
+            self._clean = self._flat.clone()
+            self._flat += self._noise([self.runs[r].weight_noise for r in self.running])
+        per_sequence = self._cross_entropy(*self._logits_and_targets(chosen))
+        loss = per_sequence.mean(-1) if weight is None else (per_sequence * weight).sum(-1) / weight.sum(-1)
+        return loss.reshape(len(self.running))
+
+    @torch.no_grad()
+    def update(self, learning_rate_scale: float = 1.0) -> None:
+        """One AdamW step of every running network from the gradients at hand; clears them.
+
+        W ← W − η λ (W − W₀), then W ← W − η (m̂ / (√v̂ + ε) + noise) with η the run's learning rate times
+        `learning_rate_scale`, λ its weight decay and W₀ the origin or the initial weights.
+        """
+        if self._clean is not None:
+            self._flat.copy_(self._clean)
+            self._clean = None
+        self.step += 1
+        rate, (beta1, beta2) = self._learning_rate * learning_rate_scale, self.betas
+        if self._init is None:
+            self._flat.mul_(1 - rate * self._weight_decay)
+        else:
+            self._flat.sub_((self._flat - self._anchor) * (rate * self._weight_decay))
+        grad = torch.cat([p.grad.view(len(self._flat), -1) for p in self._network.parameters()], 1)
+        self._mean.lerp_(grad, 1 - beta1)
+        self._square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        direction = (self._square / (1 - beta2**self.step)).sqrt_().add_(self.eps)
+        torch.div(self._mean, direction, out=direction).mul_(1 / (1 - beta1**self.step))
+        if any(self.runs[r].gradient_noise for r in self.running):
+            direction += self._noise([self.runs[r].gradient_noise for r in self.running])
+        self._flat.sub_(direction.mul_(rate))
+        self._network.zero_grad()
+
+    @torch.no_grad()
+    def evaluate(self, split: Literal["train", "val"]) -> tuple[Float[Tensor, " runs"], Float[Tensor, " runs"]]:
+        """Mean loss (nats per answer token) and accuracy of every running network on all of its `split`."""
+        members = [getattr(self.runs[r], split) for r in self.running]
+        loss, right = torch.zeros(2, len(members), dtype=torch.float64)
+        for start in range(0, max(len(m) for m in members), EVALUATION_ROWS):
+            parts = [m[start : start + EVALUATION_ROWS] for m in members]
+            chosen, weight = pad(parts)
+            logits, targets = self._logits_and_targets(self._place(chosen))
+            correct = (logits.argmax(-1) == targets).all(-1)
+            loss += (self._cross_entropy(logits, targets).double().cpu().reshape(weight.shape) * weight).sum(-1)
+            right += (correct.cpu().reshape(weight.shape) * weight).sum(-1)
+        sizes = torch.tensor([len(m) for m in members], dtype=torch.float64)
+        return loss / sizes, right / sizes
+
+    def retire(self, finished: Sequence[int]) -> None:
+        """Take runs (numbers as in `running`) out of the stack; the others go on as before."""
+        stay = [i for i, r in enumerate(self.running) if r not in set(finished)]
+        self.running = [self.running[i] for i in stay]
+        self._flat, self._mean, self._square = (t[stay].clone() for t in (self._flat, self._mean, self._square))
+        self._init = None if self._init is None else self._init[stay].clone()
+        if self.running:
+            self._rebuild()
+
+    def weights(self, run: int) -> dict[str, Tensor]:
+        """A copy of one running network's weights by name, on the CPU, as `Transformer.load_state_dict` takes them."""
+        row, start, weights = self._flat[self.running.index(run)].cpu(), 0, {}
+        with torch.device("meta"):
+            single = Transformer(self.config)
+        for name, p in single.named_parameters():
+            weights[name] = row[start : start + p.numel()].view(p.shape).clone()
+            start += p.numel()
+        return weights
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """All that a resumed stack needs: tensors, and facts for JSON."""
+        tensors = {"weights": self._flat, "mean": self._mean, "square": self._square}
+        if self._init is not None:
+            tensors["init"] = self._init
+        for r in self.running:
+            tensors[f"{r}.noise"] = self._noise_rng[r].get_state()
+            tensors |= {f"{r}.{name}": t for name, t in self._epochs[r].state().items()}
+        return tensors, {"step": self.step, "running": self.running}
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
+        """Go on from `state`."""
+        self.step, self.running = facts["step"], list(facts["running"])  # type: ignore[assignment, call-overload]
+        self._flat, self._mean, self._square = (tensors[n].to(self.device) for n in ("weights", "mean", "square"))
+        self._init = tensors["init"].to(self.device) if "init" in tensors else None
+        for r in self.running:
+            self._noise_rng[r].set_state(tensors[f"{r}.noise"])
+            self._epochs[r].restore({n: tensors[f"{r}.{n}"] for n in ("order", "cursor", "generator")})
+        if self.running:
+            self._rebuild()
+
+    def _share(self) -> list[SharedPrefixes]:
+        """Share beginnings that have fewer distinct values than a batch has rows, of one length in all runs."""
+        # Under dropout every row draws masks of its own, so nothing can be shared.
+        longest = 0 if self.config.dropout else self.runs[0].tokens.shape[1] - 1 - self.n_answer
+        for run in self.runs:
+            found = share_prefixes(run.tokens[:, :-1], at_most=run.batch_size, longest=longest)
+            longest = found.prefixes.shape[1]
+        return [share_prefixes(run.tokens[:, :-1], at_most=run.batch_size, longest=longest) for run in self.runs]
+
+    def _refuse_misfits(self) -> None:
+        if not self.runs:
+            raise ValueError("a stack needs at least one run, got none; pass one StackRun or more")
+        lengths = {run.tokens.shape[1] for run in self.runs}
+        if len(lengths) > 1:
+            raise ValueError(f"all runs of a stack need sequences of one length, got {sorted(lengths)}; stack them apart")
+        largest = max(int(run.tokens.max()) for run in self.runs)
+        if largest >= self.config.vocab_size:
+            raise ValueError(f"tokens must be below vocab_size={self.config.vocab_size}, got {largest}; raise vocab_size")
+
+    def _rebuild(self) -> None:
+        """Lay the running networks' weights, gradients and data out as arrays."""
+        runs, self._one = [self.runs[r] for r in self.running], len(self.running) == 1
+        self._clean: Tensor | None = None
+        with torch.device("meta"):
+            self._network = Transformer(self.config, None if self._one else len(runs))
+        start = 0
+        for name, p in list(self._network.named_parameters()):
+            size = p.numel() // len(runs)
+            module, _, leaf = name.rpartition(".")
+            view = torch.nn.Parameter(self._flat[:, start : start + size].view(p.shape))
+            setattr(self._network.get_submodule(module), leaf, view)
+            start += size
+        if self.config.positions == "sinusoidal":
+            waves = sinusoidal_positions(self.config.context_length, self.config.d_model)
+            self._network.position = waves.to(self.device)
+
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, dtype=self._flat.dtype, device=self.device)[:, None]
+
+        self._learning_rate = column([run.learning_rate for run in runs])
+        self._weight_decay = column([run.weight_decay for run in runs])
+        if self._init is not None:
+            self._anchor = self._init * column([float(run.decay_towards == "init") for run in runs])
+        shared = [self._shared[r] for r in self.running]
+        self._tokens = self._place(pad([run.tokens for run in runs])[0])
+        self._prefixes = self._place(pad([s.prefixes for s in shared])[0])
+        self._prefix_of = self._place(pad([s.prefix_of for s in shared])[0])
+        self._suffix_tokens = self._place(pad([s.suffix_tokens for s in shared])[0])
+        self._suffix_of = self._place(pad([s.suffix_of for s in shared])[0])
+
+    def _place(self, stacked: Tensor) -> Tensor:
+        """Move to the device; a single run needs no leading axis."""
+        return (stacked[0] if self._one else stacked).to(self.device)
+
+    def _next_batch(self) -> tuple[Int[Tensor, "*runs batch"], Float[Tensor, "*runs batch"] | None]:
+        """Numbers of the sequences of each run's next batch, and weights where batches differ in length."""
+        parts = [self.runs[r].train[self._epochs[r].next()] for r in self.running]
+        chosen, weight = pad(parts)
+        even = len({len(part) for part in parts}) == 1
+        return self._place(chosen), None if even else weight.to(self.device)
+
+    def _logits_and_targets(
+        self, chosen: Int[Tensor, "*runs batch"]
+    ) -> tuple[Float[Tensor, "*runs batch n_answer vocab"], Int[Tensor, "*runs batch n_answer"]]:
+        targets = _rows(self._tokens, chosen, self._one)[..., -self.n_answer :]
+        return self._answer_logits(chosen), targets
+
+    @staticmethod
+    def _cross_entropy(
+        logits: Float[Tensor, "*runs batch n_answer vocab"], targets: Int[Tensor, "*runs batch n_answer"]
+    ) -> Float[Tensor, "*runs batch"]:
+        """Mean over each sequence's answer tokens."""
+        loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
+        return loss.view(targets.shape).mean(-1)
+
+    def _answer_logits(self, chosen: Int[Tensor, "*runs batch"]) -> Float[Tensor, "*runs batch n_answer vocab"]:
+        """Logits for the last `n_answer` tokens of the chosen sequences, by the least work."""
+        network, config = self._network, self.config
+        rng = [self._noise_rng[r] for r in self.running] if torch.is_grad_enabled() and config.dropout else []
+        n_prefix = self._prefixes.shape[-1]
+        past = self._past(_rows(self._prefix_of, chosen, self._one)) if n_prefix else None
+
+        # The first block's input, queries, keys and values: once for every token that can stand at a position.
+        tokens, where = self._suffix_tokens, _rows(self._suffix_of, chosen, self._one)
+        if not (shared := tokens.shape[-2] < chosen.shape[-1]):
+            tokens = _rows(self._tokens, chosen, self._one)[..., n_prefix:-1]
+        x, attention = network.embed(tokens, n_prefix), network.blocks[0].attention
+        inside = network.blocks[0].attention_input(x)
+        q, kv = attention.queries(inside, n_prefix), attention.keys_values(inside, n_prefix)
+        if shared:
+            parts = [x, *(t.flatten(-2) for t in (q, *kv))]
+            table = torch.cat(parts, -1).flatten(-3, -2)
+            x, q, *kv = gather_rows(table, where).split([part.shape[-1] for part in parts], -1)
+            q, *kv = (t.unflatten(-1, (-1, config.d_head)) for t in (q, *kv))
+
+        for n, block in enumerate(network.blocks):
+            last = n + 1 == len(network.blocks)
+            if n > 0:
+                inside = block.attention_input(x)
+                kv = block.attention.keys_values(inside, n_prefix)
+                asks = inside[..., -self.n_answer :, :] if last else inside
+                q = block.attention.queries(asks, n_prefix + inside.shape[-2] - asks.shape[-2])
+            elif last:
+                q = q[..., -self.n_answer :, :, :]
+            if last:
+                x = x[..., -self.n_answer :, :]
+            if past is not None:
+                kv = tuple(torch.cat([old, new], -3) for old, new in zip(past[n], kv, strict=True))  # type: ignore[assignment]
+            x = block.finish(x, q, kv, rng)
+        return network.unembed(x)
+
+    def _past(self, prefix: Int[Tensor, "*runs batch"]) -> Cache:
+        """Keys and values of each chosen sequence's shared beginning, computed once a distinct beginning."""
+        past = []
+        for k, v in self._network.keys_values(self._prefixes):
+            both = torch.stack([k, v], -4).flatten(-4)  # one row a beginning
+            rows = gather_rows(both, prefix).unflatten(-1, (2, *k.shape[-3:]))
+            past.append((rows.select(-4, 0), rows.select(-4, 1)))
+        return past
+
+    def _noise(self, scale: list[float]) -> Float[Tensor, "runs weights"]:
+        """Gaussian noise for every weight, each run from its own generator."""
+        rows = []
+        for r, size in zip(self.running, scale, strict=True):
+            empty = torch.empty(self._flat.shape[1], device=self.device)
+            rows.append(empty.normal_(generator=self._noise_rng[r]) * size if size else empty.zero_())
+        return torch.stack(rows)
+
+
+def _rows(
+    table: Int[Tensor, "*runs n ..."], chosen: Int[Tensor, "*runs batch"], one: bool
+) -> Int[Tensor, "*runs batch ..."]:
+    """Each run's own rows of an index table."""
+    if one:
+        return table[chosen]
+    return table[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]

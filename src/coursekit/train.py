@@ -1,0 +1,277 @@
+"""The training loop, its schedules and its checkpoints.
+
+`train` reads in the order of the algorithm: forward, backward, update, record, save. It knows nothing about any
+experiment: what is learned is behind `Learner` (a `coursekit.stack.Stack` is one), what is written down is a callback.
+A run that is killed goes on from its last checkpoint with the same numbers as one that never stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from tqdm import tqdm
+
+from coursekit.results import atomic_write
+
+Row = dict[str, object]
+Result = TypeVar("Result")
+
+
+class Learner(Protocol):
+    """What the loop trains: one network or many."""
+
+    step: int
+    running: list[int]
+
+    def losses(self) -> Tensor:
+        """Forward pass: one loss for every running network."""
+        ...
+
+    def update(self, learning_rate_scale: float) -> None:
+        """One optimizer step from the gradients at hand."""
+        ...
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Tensors and JSON facts from which `restore` goes on."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
+        """Go on from `state`."""
+        ...
+
+
+def train(
+    learner: Learner,
+    rows: list[Row],
+    record: Callable[[], Iterable[Row]],
+    *,
+    record_at: Sequence[int],
+    schedule: Callable[[int], float] = lambda step: 1.0,
+    checkpoints: Checkpoints | None = None,
+    progress: Callable[[int], None] = lambda steps: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Train until no network is running or the last step of `record_at` is done.
+
+    Parameters
+    ----------
+    learner : Learner
+    rows : list of Row
+        Grows as the training goes, so that whatever ends it, they are there; those before a resume come first.
+    record : callable
+        Called at the steps of `record_at`; returns new rows, and takes finished networks out of the learner.
+    record_at : sequence of int
+        Optimizer steps, ascending; 0 is before the first update.
+    schedule : callable
+        Factor on the learning rate for update number 0, 1, …
+    checkpoints : Checkpoints, optional
+        Where to save, and to go on from.
+    progress : callable
+        Told how many network-steps have just been done.
+    stop : threading.Event, optional
+        When set, save and return as soon as the step in hand is done.
+    """
+    if checkpoints is not None and (saved := checkpoints.load()) is not None:
+        learner.restore(saved[0], saved[1]["learner"])  # type: ignore[arg-type]
+        rows[:] = saved[1]["rows"]  # type: ignore[call-overload]
+        progress(learner.step)
+    if learner.step == 0 and not rows and record_at[0] == 0:
+        rows.extend(record())
+    due = {step for step in record_at if step > learner.step}
+    while learner.running and learner.step < record_at[-1]:
+        losses = learner.losses()
+        losses.sum().backward()
+        learner.update(schedule(learner.step))
+        progress(len(learner.running))
+        if learner.step in due:
+            rows.extend(record())
+            if checkpoints is not None:
+                checkpoints.save_if_due(learner, rows)
+        if stop is not None and stop.is_set():
+            break
+    if checkpoints is not None:
+        checkpoints.save(learner, rows)
+
+
+def warmup(n_steps: int) -> Callable[[int], float]:
+    """Linear warm-up as in openai/grok: update number s has min(1, s / n_steps) of the learning rate, the first none.
+
+    Examples
+    --------
+    >>> schedule = warmup(10)
+    >>> schedule(0), schedule(5), schedule(1000)
+    (0.0, 0.5, 1.0)
+    """
+    return lambda step: min(1.0, step / n_steps) if n_steps else 1.0
+
+
+def evaluation_steps(n_steps: int, *, every: int, growth: float = 1.0) -> list[int]:
+    """Steps at which to look: 0, then at least `every` steps and a factor `growth` apart, and the last one.
+
+    Examples
+    --------
+    >>> evaluation_steps(100, every=40)
+    [0, 40, 80, 100]
+    >>> evaluation_steps(100, every=10, growth=2)
+    [0, 10, 20, 40, 80, 100]
+    """
+    steps, at = [0], 0
+    while at < n_steps:
+        at = min(n_steps, max(at + every, math.ceil(at * growth / every) * every))
+        steps.append(at)
+    return steps
+
+
+class Checkpoints:
+    """The last two states of a training, each a safetensors file and a JSON file that vouches for it.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when missing.
+    identity : str
+        What is being trained (a config hash and a name); a checkpoint of something else is refused.
+    seconds : float
+        Least time between two saves; 0 saves whenever asked.
+    """
+
+    KEEP = 2
+
+    def __init__(self, folder: Path, identity: str, *, seconds: float = 30.0):
+        self.folder, self.identity, self.seconds = Path(folder), identity, seconds
+        self._last_save = time.monotonic()
+
+    def save_if_due(self, learner: Learner, rows: Sequence[Row]) -> None:
+        """Save if `seconds` have passed since the last time."""
+        if time.monotonic() - self._last_save >= self.seconds:
+            self.save(learner, rows)
+
+    def save(self, learner: Learner, rows: Sequence[Row]) -> None:
+        """Write both files whole, the JSON last, then drop all but the newest two.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written or the disk is full; earlier checkpoints stay as they are.
+        """
+        tensors, facts = learner.state()
+        data = save_tensors({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+        stem = self.folder / f"step-{learner.step:09d}"
+        atomic_write(stem.with_suffix(".safetensors"), data)
+        digest = hashlib.sha256(data).hexdigest()
+        card = {"identity": self.identity, "sha256": digest, "learner": facts, "rows": list(rows)}
+        atomic_write(stem.with_suffix(".json"), json.dumps(card).encode())
+        for old in sorted(self.folder.glob("step-*.json"))[: -self.KEEP]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        self._last_save = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, object]] | None:
+        """The newest intact checkpoint, or None if there is none.
+
+        Raises
+        ------
+        ValueError
+            If a checkpoint here belongs to another training.
+
+        Warns
+        -----
+        UserWarning
+            For every damaged checkpoint that is passed over.
+        """
+        for path in sorted(self.folder.glob("step-*.json"), reverse=True):
+            try:
+                card = json.loads(path.read_bytes())
+                data = path.with_suffix(".safetensors").read_bytes()
+                intact = card["sha256"] == hashlib.sha256(data).hexdigest()
+                identity = card["identity"]
+            except (ValueError, KeyError, TypeError, FileNotFoundError):
+                intact = False
+            if not intact:
+                warnings.warn(
+                    f"the checkpoint {path} is damaged (its contents do not match its checksum); "
+                    "the one before it is used, and the steps since then are trained again",
+                    stacklevel=2,
+                )
+                continue
+            if identity != self.identity:
+                raise ValueError(
+                    f"expected a checkpoint of {self.identity}, but {path} is one of {identity}; "
+                    "choose another folder, or delete its checkpoints folder to start afresh"
+                )
+            return load_tensors(data), card
+        return None
+
+
+def sweep(jobs: Sequence[Callable[[Callable[[int], None], threading.Event], Result]], *, total: int, label: str,
+          progress: bool = True, n_workers: int | None = None) -> list[Result]:
+    """Run training jobs side by side, one thread of arithmetic each, with one progress bar and the time left.
+
+    Small networks gain nothing from several threads in one matrix product, so each worker computes alone.
+
+    Parameters
+    ----------
+    jobs : sequence of callables
+        Each takes ``(progress, stop)`` as `train` does and returns its result.
+    total : int
+        Network-steps of all jobs if none stops early.
+    label : str
+        Stands before the bar.
+    n_workers : int, optional
+        Default: the machine's cores on a CPU; use 1 where the jobs share a GPU.
+
+    Returns
+    -------
+    list
+        The results in the order of the jobs.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After every job has saved and stopped.
+    """
+    stop = threading.Event()
+    lock = threading.Lock()
+    with tqdm(total=total, desc=label, unit=" steps", disable=not progress, smoothing=0.05) as bar:
+
+        def advance(steps: int) -> None:
+            with lock:
+                bar.update(steps)
+
+        def alone(job: Callable[[Callable[[int], None], threading.Event], Result]) -> Result:
+            torch.set_num_threads(1)
+            torch.set_flush_denormal(True)  # vanishing gradients would otherwise cost hundreds of cycles a number
+            return job(advance, stop)
+
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(n_workers or available_cores()) as pool:
+            futures = [pool.submit(alone, job) for job in jobs]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                failed = any(f.done() and f.exception() for f in futures)
+                if failed or not all(f.done() for f in futures):
+                    stop.set()
+                    for future in futures:
+                        future.cancel()
+        torch.set_num_threads(threads)
+    return [future.result() for future in futures]
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

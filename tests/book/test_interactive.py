@@ -1,0 +1,99 @@
+"""The training scrubber checks its data and says what is wrong with them."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coursekit.book import scrubber
+from coursekit.book.interactive import SCRUBBER_MIME, scrubber_html
+from coursekit.book.mime import PLOTLY_MIME, WIDGET_MIME, PlotlyRenderer, ScrubberRenderer, WidgetRenderer
+
+
+def data(**changes: Any) -> dict[str, Any]:
+    """Return a run of three recorded steps with five points, with some entries changed."""
+    good: dict[str, Any] = {
+        "title": "a / b mod 5",
+        "description": "A run.",
+        "steps": np.array([0, 10, 100]),
+        "train_accuracy": np.array([0.2, 0.995, 1.0]),
+        "val_accuracy": [0.2, 0.3, 1.0],
+        "train_loss": [1.6, 0.01, 0.001],
+        "val_loss": [1.6, float("nan"), 0.01],
+        "embeddings": np.arange(30.0).reshape(3, 5, 2),
+    }
+    return good | changes
+
+
+def test_bundle_is_json_with_text_and_html_beside_it() -> None:
+    bundle = scrubber(data())._repr_mimebundle_()
+    assert set(bundle) == {SCRUBBER_MIME, "text/html", "text/plain"}
+    sent = json.loads(json.dumps(bundle[SCRUBBER_MIME], allow_nan=False))
+    assert sent["val_loss"] == [1.6, None, 0.01]
+    assert sent["labels"] == ["0", "1", "2", "3", "4"]
+    assert sent["start"] == 1  # the first step with 99 % training accuracy
+    assert sent["embedding_steps"] == sent["steps"]
+
+
+def test_frequency_joins_neighbors_on_its_circle() -> None:
+    order = scrubber(data(frequency=2)).data["order"]
+    assert order == [0, 3, 1, 4, 2]
+    angles = [2 * a % 5 for a in order]
+    assert angles == [0, 1, 2, 3, 4]
+
+
+def test_text_cannot_end_the_script_element() -> None:
+    html = scrubber_html(scrubber(data(title="</script><b>")).data)
+    assert html.count("</script>") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": [0, 10]}, "train_accuracy: expected 2 values, one for each step, got 3"),
+        ({"steps": [0, 10, 10]}, "steps: expected at least two increasing"),
+        ({"steps": [5]}, "steps: expected at least two"),
+        ({"val_accuracy": [0, 50, 100]}, "val_accuracy: expected values from 0 to 1, got 50"),
+        ({"train_loss": [1, -2, 0]}, "train_loss: expected values from 0 to inf, got -2"),
+        ({"embeddings": np.zeros((2, 5, 2))}, "one frame for each of the 3 saved steps, got 2"),
+        (
+            {"embeddings": [[[0, 1]] * 5, [[0, 1]] * 4, [[0, 1]] * 5]},
+            "frame 1 has 4 points and frame 0 has 5",
+        ),
+        ({"embeddings": np.full((3, 5, 2), np.nan)}, "frame 0: expected at least two points"),
+        ({"embeddings": np.zeros((3, 5, 3))}, r"frame 0: expected at least two points \[x, y\]"),
+        ({"labels": ["a"]}, "labels: expected 5"),
+        ({"order": [0, 1, 2, 3, 3]}, "order: expected each of 0 to 4 once"),
+        ({"frequency": 10}, "without a common divisor with 5 points, got 10"),
+        ({"start": 11}, "start: expected one of the recorded steps, got 11"),
+        ({"embedings": []}, "unknown entries: embedings"),
+    ],
+)
+def test_wrong_data_get_one_clear_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        scrubber(data(**changes))
+
+
+class Output:
+    """An output as myst-nb passes it."""
+
+    def __init__(self, mime_type: str, content: Any) -> None:
+        self.mime_type = mime_type
+        self.content = content
+
+
+def test_renderers_take_their_own_type_only() -> None:
+    outputs = {
+        PlotlyRenderer: Output(PLOTLY_MIME, {"data": [], "layout": {"title": {"text": "</script>"}}}),
+        ScrubberRenderer: Output(SCRUBBER_MIME, scrubber(data()).data),
+        WidgetRenderer: Output(WIDGET_MIME, {"model_id": "1"}),
+    }
+    for renderer in outputs:
+        for owner, output in outputs.items():
+            nodes = renderer.handle_mime(None, output, False)
+            assert (nodes is not None) == (owner is renderer)
+    (node,) = PlotlyRenderer.handle_mime(None, outputs[PlotlyRenderer], False) or []
+    assert node.astext().count("</script>") == 1
+    as_text = Output(PLOTLY_MIME, json.dumps(outputs[PlotlyRenderer].content))
+    assert PlotlyRenderer.handle_mime(None, as_text, False) is not None

@@ -1,0 +1,131 @@
+"""A real browser in front of the built site, with the network blocked."""
+
+import functools
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the network is blocked
+]
+LOCAL = ("http://127.0.0.1:", "file://", "data:", "blob:")
+HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+
+
+def site_pages() -> list[str]:
+    """Return every page of the built site, relative to its folder."""
+    pages = (page.relative_to(HTML).as_posix() for page in HTML.rglob("*.html"))
+    return sorted(page for page in pages if not page.startswith("_")) or ["index.html"]
+
+
+@dataclass
+class Site:
+    """One tab on the site, and all that went wrong in it."""
+
+    page: Page
+    address: str
+    failures: list[str] = field(default_factory=list)
+
+    def open(self, name: str, *, theme: str = "light") -> Page:
+        """Open a page of the site in one of its two themes and wait until it has settled."""
+        self.page.add_init_script(
+            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+        )
+        self.page.goto(f"{self.address}/{name}", wait_until="load")
+        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_function(
+            "() => !window.MathJax?.startup?.promise || window.MathJax.startup.promise.then(() => true)"
+        )
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """Return the folder of the built site."""
+    if not (HTML / "index.html").is_file():
+        pytest.skip("the site is not built: run make book")
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def served(html: Path) -> Iterator[str]:
+    """Serve the site on a free port of this machine and return its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(html)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return Debian's Chromium, driven by Playwright."""
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium, or name another with CHROMIUM=/path")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def viewport() -> dict[str, int]:
+    """Return the window's size; a test parametrizes it to be a phone's."""
+    return {"width": 1280, "height": 900}
+
+
+@pytest.fixture
+def address(served: str) -> str:
+    """Return where the site is; a test overrides it to read from files."""
+    return served
+
+
+@pytest.fixture
+def site(browser: Browser, address: str, viewport: dict[str, int]) -> Iterator[Site]:
+    """Return an empty tab that records each failed request and console error."""
+    context = browser.new_context(viewport=viewport)  # type: ignore[arg-type]
+    tab = Site(context.new_page(), address)
+
+    def note_request(request: Request) -> None:
+        if not request.url.startswith(LOCAL):
+            tab.failures.append(f"asked the network for {request.url}")
+
+    def note_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            tab.failures.append(f"console: {message.text}")
+
+    def note_response(response: Response) -> None:
+        if response.status >= 400:
+            tab.failures.append(f"{response.status} for {response.url}")
+
+    def note_failed(request: Request) -> None:
+        tab.failures.append(f"failed: {request.url} ({request.failure})")
+
+    tab.page.on("request", note_request)
+    tab.page.on("console", note_console)
+    tab.page.on("pageerror", lambda error: tab.failures.append(f"script: {error}"))
+    tab.page.on("response", note_response)
+    tab.page.on("requestfailed", note_failed)
+    yield tab
+    context.close()
