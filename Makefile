@@ -57,7 +57,7 @@ labs: environment ## every lab from top to bottom at the smoke preset
 
 site: book ## the built site in a real browser with the network blocked
 	@echo "[site] pytest with chromium"
-	@$(PYTEST) tests/site -n auto --dist loadfile
+	@$(PYTEST) tests/site -n auto --dist worksteal
 
 bench: environment ## speed of the stacked sweep, side by side with plain loops
 	@$(RUN) -m tests.bench

@@ -120,7 +120,9 @@ def share_prefixes(inputs: Int[Tensor, "n seq"], *, at_most: int, longest: int) 
     for length in range(1, longest + 1):
         if len(inputs[:, :length].unique(dim=0)) <= at_most:
             n_shared = length
-    prefixes, prefix_of = inputs[:, :n_shared].unique(dim=0, return_inverse=True)
+    prefixes, prefix_of = inputs[:1, :0], torch.zeros(len(inputs), dtype=torch.long)  # all begin with nothing
+    if n_shared:
+        prefixes, prefix_of = inputs[:, :n_shared].unique(dim=0, return_inverse=True)
     columns = [inputs[:, at].unique(return_inverse=True) for at in range(n_shared, inputs.shape[1])]
     most = max(len(tokens) for tokens, _ in columns)
     return SharedPrefixes(

@@ -61,7 +61,7 @@ class StackRun:
     batch_size: int = 512
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    decay_towards: Literal["origin", "init"] = "origin"
+    decay_towards: str = "origin"
     gradient_noise: float = 0.0
     weight_noise: float = 0.0
 
@@ -75,6 +75,8 @@ class StackRun:
             raise ValueError(
                 f"batch_size must be between 1 and the {len(self.train)} training sequences, got {self.batch_size}; lower it"
             )
+        if self.decay_towards not in ("origin", "init"):
+            raise ValueError(f"decay_towards must be origin or init, got {self.decay_towards!r}; choose one of them")
 
 
 class Stack:
@@ -313,8 +315,9 @@ class Stack:
         if shared:
             parts = [x, *(t.flatten(-2) for t in (q, *kv))]
             table = torch.cat(parts, -1).flatten(-3, -2)
-            x, q, *kv = gather_rows(table, where).split([part.shape[-1] for part in parts], -1)
-            q, *kv = (t.unflatten(-1, (-1, config.d_head)) for t in (q, *kv))
+            x, *rest = gather_rows(table, where).split([part.shape[-1] for part in parts], -1)
+            q, k, v = (t.unflatten(-1, (-1, config.d_head)) for t in rest)
+            kv = (k, v)
 
         for n, block in enumerate(network.blocks):
             last = n + 1 == len(network.blocks)
@@ -328,7 +331,7 @@ class Stack:
             if last:
                 x = x[..., -self.n_answer :, :]
             if past is not None:
-                kv = tuple(torch.cat([old, new], -3) for old, new in zip(past[n], kv, strict=True))  # type: ignore[assignment]
+                kv = (torch.cat([past[n][0], kv[0]], -3), torch.cat([past[n][1], kv[1]], -3))
             x = block.finish(x, q, kv, rng)
         return network.unembed(x)
 

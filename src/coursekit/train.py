@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -31,6 +31,7 @@ Row = dict[str, object]
 Result = TypeVar("Result")
 
 
+@runtime_checkable
 class Learner(Protocol):
     """What the loop trains: one network or many."""
 

@@ -82,8 +82,11 @@ def copy_large_scripts(app: Sphinx, error: Exception | None) -> None:
         shutil.copyfile(source, target)
 
 
-def drop_font_preloads(app: Sphinx, error: Exception | None) -> None:
-    """Remove the theme's font preloads, which a browser refuses between files; the style sheet loads them anyway.
+def tidy_pages(app: Sphinx, error: Exception | None) -> None:
+    """Remove the theme's font preloads and give the redirecting first page its icon.
+
+    A browser refuses to preload a font from a file, and the style sheet loads it anyway. Without an icon it
+    asks for one at the top of the site.
 
     Parameters
     ----------
@@ -96,9 +99,11 @@ def drop_font_preloads(app: Sphinx, error: Exception | None) -> None:
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        lighter = _FONT_PRELOAD.sub("", text)
-        if lighter != text:
-            page.write_text(lighter, encoding="utf-8")
+        tidy = _FONT_PRELOAD.sub("", text)
+        if 'http-equiv="Refresh"' in text and 'rel="icon"' not in text:
+            tidy = '<link rel="icon" href="data:,">\n' + tidy
+        if tidy != text:
+            page.write_text(tidy, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -121,5 +126,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
         app.add_js_file(script, loading_method="defer")
     app.connect("html-page-context", trim_page, priority=900)
     app.connect("build-finished", copy_large_scripts)
-    app.connect("build-finished", drop_font_preloads)
+    app.connect("build-finished", tidy_pages, priority=900)  # after the first page was written
     return {"parallel_read_safe": True, "parallel_write_safe": True}

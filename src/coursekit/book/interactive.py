@@ -171,7 +171,7 @@ def json_for_html(data: object) -> str:
     Examples
     --------
     >>> json_for_html({"a": "</script>"})
-    '{"a":"\\\\u003c/script>"}'
+    '{"a":"\\u003c/script>"}'
     """
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 

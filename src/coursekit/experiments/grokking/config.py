@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from coursekit.experiments.grokking.data import OPERATIONS, n_symbols, operation_table, split_equations
 
@@ -39,7 +39,7 @@ class Variant:
     name: str
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    decay_towards: Literal["origin", "init"] = "origin"
+    decay_towards: str = "origin"
     full_batch: bool = False
     gradient_noise: float = 0.0
     dropout: float = 0.0
@@ -51,6 +51,8 @@ class Variant:
         for name in ("weight_decay", "gradient_noise", "weight_noise"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}; 0 switches it off")
+        if self.decay_towards not in ("origin", "init"):
+            raise ValueError(f"decay_towards must be origin or init, got {self.decay_towards!r}; choose one of them")
 
 
 VARIANTS = {
@@ -128,9 +130,9 @@ class GrokkingConfig:
     d_model: int = 128
     n_heads: int = 4
     d_ff: int = 512
-    norm: Literal["layer_norm", "none"] = "layer_norm"
-    norm_position: Literal["post", "pre"] = "post"
-    vocabulary: Literal["compact", "openai"] = "compact"
+    norm: str = "layer_norm"
+    norm_position: str = "post"
+    vocabulary: str = "compact"
     batch_size: int = 512
     max_steps: int = 100_000
     stop_at_val_accuracy: float | None = None
@@ -144,6 +146,13 @@ class GrokkingConfig:
         for name in ("batch_size", "max_steps", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}; raise it")
+        for name, allowed in (
+            ("norm", ("layer_norm", "none")),
+            ("norm_position", ("post", "pre")),
+            ("vocabulary", ("compact", "openai")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {getattr(self, name)!r}; choose one of them")
         for seed in self.seeds:
             if not 0 <= seed < 2**32:
                 raise ValueError(f"seeds must be whole numbers from 0 to 2³² − 1, got {seed}; choose another")

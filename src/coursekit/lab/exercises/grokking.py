@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from coursekit.experiments.grokking import analysis
 from coursekit.experiments.grokking.data import mirror_equations, operation_table
 from coursekit.lab.exercises import Exercise, Misconception
 
 Arguments = list[tuple[Any, ...]]
 
 
-# 1. The table -----------------------------------------------------------------------------------------------
+# 1. The table
 
 
 def division_table(p: int) -> np.ndarray:
@@ -85,7 +86,7 @@ DIVISION_TABLE = Exercise(
 )
 
 
-# 2. Accuracy ------------------------------------------------------------------------------------------------
+# 2. Accuracy
 
 
 def answer_accuracy(logits: np.ndarray, tokens: np.ndarray) -> float:
@@ -142,7 +143,7 @@ ANSWER_ACCURACY = Exercise(
 )
 
 
-# 3. Steps to 99 % -------------------------------------------------------------------------------------------
+# 3. Steps to 99 %
 
 
 def median_steps(steps: np.ndarray, accuracy: np.ndarray) -> float:
@@ -227,7 +228,7 @@ MEDIAN_STEPS = Exercise(
 )
 
 
-# 4. The leak ------------------------------------------------------------------------------------------------
+# 4. The leak
 
 
 def mirror_leak(train: np.ndarray, val: np.ndarray) -> float:
@@ -286,7 +287,7 @@ MIRROR_LEAK = Exercise(
 )
 
 
-# 5. Weight decay --------------------------------------------------------------------------------------------
+# 5. Weight decay
 
 
 def adamw_step(
@@ -366,17 +367,78 @@ ADAMW_STEP = Exercise(
 )
 
 
-# 6. The spectrum --------------------------------------------------------------------------------------------
+# 6. The spectrum
+def _power(embedding: np.ndarray, *, turn: float = 2 * np.pi, scale: float | None = None) -> np.ndarray:
+    """Return the power on the cosine and on the sine of each frequency, [2, (p - 1) / 2]."""
+    p = len(embedding)
+    angles = turn * np.outer(np.arange(1, p // 2 + 1), np.arange(p)) / p
+    waves = np.stack([np.cos(angles), np.sin(angles)]) * (np.sqrt(2 / p) if scale is None else scale)
+    return ((waves @ embedding) ** 2).sum(axis=-1)
 
 
-def fourier_power(embedding: np.ndarray) -> np.ndarray:
-    """Return the share of the embedding's variance on each frequency k = 1 ... (p - 1) / 2, of an odd p."""
-    waves = np.fft.rfft(embedding, axis=0)[1:]
-    power = (np.abs(waves) ** 2).sum(axis=1)
-    return power / power.sum()
+def _draw_embeddings(rng: np.random.Generator) -> Arguments:
+    """Draw embeddings made of two waves and some noise, away from the origin."""
+    drawn: Arguments = []
+    for p, d in ((5, 2), (11, 3), (23, 8)):
+        angles = (
+            2 * np.pi * np.outer(np.arange(p), rng.choice(np.arange(1, p // 2 + 1), 2, replace=False)) / p
+        )
+        waves = np.hstack([np.cos(angles), np.sin(angles)]) @ rng.normal(size=(4, d))
+        drawn.append(((1 + waves + 0.1 * rng.normal(size=(p, d))).round(2),))
+    return drawn
 
 
-# 7. The clock -----------------------------------------------------------------------------------------------
+FOURIER_POWER = Exercise(
+    "grokking.fourier_power",
+    analysis.fourier_power,
+    inputs=_draw_embeddings,
+    difficulty=3,
+    importance=4,
+    minutes=15,
+    misconceptions=(
+        Misconception(
+            "no 2 pi",
+            lambda embedding: _power(embedding, turn=1.0).sum(axis=0),
+            "the angle lacks 2 pi: a wave of frequency k goes around k times while the symbol goes from 0 to "
+            "p, so its angle is 2 pi k a / p.",
+        ),
+        Misconception(
+            "cosine only",
+            lambda embedding: _power(embedding)[0],
+            "you project on the cosines alone. A wave that begins at another point of the circle is then "
+            "missed: add the power on the sines.",
+        ),
+        Misconception(
+            "not of length 1",
+            lambda embedding: _power(embedding, scale=1.0).sum(axis=0),
+            "your waves are not of length 1: over p symbols the squares of cos add up to p / 2, so multiply "
+            "each wave by sqrt(2 / p). Otherwise the power grows with p.",
+        ),
+        Misconception(
+            "frequency 0",
+            lambda embedding: np.hstack(
+                [(embedding.sum(axis=0) ** 2).sum() / len(embedding), analysis.fourier_power(embedding)]
+            ),
+            "your first entry is frequency 0, the mean of the embedding, where nothing turns. Begin at k = "
+            "1.",
+        ),
+        Misconception(
+            "columns first",
+            lambda embedding: _power(embedding.sum(axis=1, keepdims=True)).sum(axis=0),
+            "you add the columns before squaring, so waves in different directions of the embedding cancel. "
+            "Square first, then add.",
+        ),
+        Misconception(
+            "amplitude",
+            lambda embedding: np.sqrt(analysis.fourier_power(embedding)),
+            "this is the amplitude. Power is its square; only powers add up to the squared length of the "
+            "matrix (Parseval).",
+        ),
+    ),
+)
+
+
+# 7. The clock
 
 
 def clock_logits(circle_a: np.ndarray, circle_b: np.ndarray, circles: np.ndarray) -> np.ndarray:
@@ -449,7 +511,7 @@ CLOCK_LOGITS = Exercise(
 )
 
 
-# 8. The edge of float32 -------------------------------------------------------------------------------------
+# 8. The edge of float32
 
 SILENT_MARGIN = Exercise(
     "grokking.silent_margin",
@@ -485,6 +547,7 @@ EXERCISES = (
     MEDIAN_STEPS,
     MIRROR_LEAK,
     ADAMW_STEP,
+    FOURIER_POWER,
     CLOCK_LOGITS,
     SILENT_MARGIN,
 )

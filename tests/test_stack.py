@@ -1,0 +1,186 @@
+"""The stack: the same numbers as one plain network, whatever is shared, stacked or taken out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from coursekit.model import Transformer, TransformerConfig
+from coursekit.stack import Stack, StackRun
+
+P = 7
+SHAPES = {
+    "grok": TransformerConfig.grok(vocab_size=P + 2, context_length=5, d_model=16, d_ff=32),
+    "one layer": TransformerConfig.grok(vocab_size=P + 2, context_length=5, n_layers=1, d_model=16, d_ff=32),
+    "nanda": TransformerConfig.nanda(vocab_size=P + 2, context_length=5, d_model=16, d_ff=32),
+    "llama": TransformerConfig.llama(
+        vocab_size=P + 2, context_length=5, n_layers=2, d_model=16, n_heads=4, n_kv_heads=2, d_ff=32
+    ),
+    "gpt2": TransformerConfig.gpt2(vocab_size=P + 2, context_length=5, n_layers=2, d_model=16, n_heads=4, d_ff=32),
+}
+
+
+def addition(seed: int, n_train: int = 30, **recipe: object) -> StackRun:
+    """A small table x + y = z with an end token, split at random."""
+    x, y = (grid.flatten() for grid in torch.meshgrid(torch.arange(P), torch.arange(P), indexing="ij"))
+    tokens = torch.stack([x, torch.full_like(x, P), y, torch.full_like(x, P + 1), (x + y) % P, torch.full_like(x, P)], 1)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    recipe = {"batch_size": 12} | recipe
+    return StackRun(tokens, order[:n_train], order[n_train:], seed, **recipe)  # type: ignore[arg-type]
+
+
+def steps(stack: Stack, n: int, scale: float = 1.0) -> None:
+    """Train for n steps."""
+    for _ in range(n):
+        stack.losses().sum().backward()
+        stack.update(scale)
+
+
+@pytest.mark.parametrize("n_answer", [1, 2])
+@pytest.mark.parametrize("batch_size", [5, 12])  # below 7 prefixes nothing is shared
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_least_work_gives_the_plain_networks_loss_and_gradient(shape: str, batch_size: int, n_answer: int) -> None:
+    run = replace(addition(3), batch_size=batch_size)
+    stack = Stack(SHAPES[shape], [run], n_answer=n_answer)
+    plain = Transformer(SHAPES[shape])
+    plain.load_state_dict(stack.weights(0))
+    chosen = run.train[stack._epochs[0]._order[:batch_size]]
+    logits = plain(run.tokens[chosen, :-1])[:, -n_answer:]
+    loss = F.cross_entropy(logits.flatten(0, 1), run.tokens[chosen, -n_answer:].flatten())
+    loss.backward()
+    ours = stack.losses()
+    ours.sum().backward()
+    torch.testing.assert_close(ours[0], loss, rtol=1e-5, atol=1e-6)
+    for mine, its in zip(stack._network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, its.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_fifty_steps_equal_a_plain_loop_with_torchs_adamw() -> None:
+    run = addition(1, learning_rate=3e-3, weight_decay=0.7)
+    stack = Stack(SHAPES["grok"], [run])
+    plain = Transformer(SHAPES["grok"])
+    plain.load_state_dict(stack.weights(0))
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=3e-3, weight_decay=0.7, betas=(0.9, 0.98))
+    batches = Stack(SHAPES["grok"], [run])._epochs[0]
+    for _ in range(50):
+        chosen = run.train[batches.next()]
+        optimizer.zero_grad()
+        F.cross_entropy(plain(run.tokens[chosen, :-1])[:, -1], run.tokens[chosen, -1]).backward()
+        optimizer.step()
+    steps(stack, 50)
+    for name, value in stack.weights(0).items():
+        torch.testing.assert_close(value, plain.get_parameter(name).detach(), rtol=1e-3, atol=1e-4)
+
+
+RECIPES = {
+    "adam": {},
+    "decay": {"weight_decay": 1.0, "learning_rate": 3e-3},
+    "to init": {"weight_decay": 1.0, "decay_towards": "init"},
+    "gradient noise": {"gradient_noise": 1.0},
+    "weight noise": {"weight_noise": 0.01},
+    "fewer to train on": {"n_train": 20, "batch_size": 10},
+}
+
+
+def test_run_r_of_a_stack_equals_the_same_run_alone_over_fifty_steps() -> None:
+    runs = [addition(seed, **recipe) for seed, recipe in enumerate(RECIPES.values())]  # type: ignore[arg-type]
+    stack = Stack(SHAPES["grok"], runs)
+    steps(stack, 20)
+    stack.retire([1, 4])  # finished runs leave; the others do not notice
+    steps(stack, 30)
+    assert stack.running == [0, 2, 3, 5]
+    together_loss, together_accuracy = stack.evaluate("val")
+    for at, r in enumerate(stack.running):
+        alone = Stack(SHAPES["grok"], [runs[r]])
+        steps(alone, 50)
+        for name, value in stack.weights(r).items():
+            torch.testing.assert_close(value, alone.weights(0)[name], rtol=1e-3, atol=2e-4)
+        loss, accuracy = alone.evaluate("val")
+        assert together_loss[at].item() == pytest.approx(loss.item(), rel=1e-3)
+        assert together_accuracy[at].item() == pytest.approx(accuracy.item(), abs=1 / 29 + 1e-6)
+
+
+def test_each_recipe_changes_the_training() -> None:
+    weights = []
+    for recipe in ({}, {"weight_decay": 1.0}, {"weight_decay": 1.0, "decay_towards": "init"}, {"gradient_noise": 1.0},
+                   {"weight_noise": 0.01}, {"learning_rate": 3e-3}):  # fmt: skip
+        stack = Stack(SHAPES["grok"], [addition(0, **recipe)])  # type: ignore[arg-type]
+        steps(stack, 5)
+        weights.append(stack.weights(0)["embedding"])
+    for i, one in enumerate(weights):
+        for other in weights[:i]:
+            assert (one - other).abs().max() > 1e-5
+
+
+def test_decay_towards_init_pulls_back_and_decay_to_the_origin_shrinks() -> None:
+    strong = {"weight_decay": 50.0, "learning_rate": 1e-2}
+    to_init, to_origin = (
+        Stack(SHAPES["grok"], [addition(0, decay_towards=towards, **strong)]) for towards in ("init", "origin")  # type: ignore[arg-type]
+    )
+    start = to_init.weights(0)["unembedding"]
+    steps(to_init, 100)
+    steps(to_origin, 100)
+    assert (to_init.weights(0)["unembedding"] - start).norm() < 0.3 * start.norm()
+    assert to_origin.weights(0)["unembedding"].norm() < 0.5 * start.norm()
+
+
+def test_dropout_shares_nothing_and_is_off_in_evaluation() -> None:
+    config = replace(SHAPES["grok"], dropout=0.3)
+    stack = Stack(config, [addition(0)])
+    assert stack._prefixes.shape[-1] == 0
+    assert stack.losses().item() != pytest.approx(Stack(SHAPES["grok"], [addition(0)]).losses().item(), rel=1e-6)
+    assert stack.evaluate("val")[0].item() == pytest.approx(Stack(SHAPES["grok"], [addition(0)]).evaluate("val")[0].item(), rel=1e-5)
+
+
+def test_evaluation_is_that_of_the_plain_network() -> None:
+    run = addition(2)
+    stack = Stack(SHAPES["grok"], [run, addition(5, n_train=20)])
+    plain = Transformer(SHAPES["grok"])
+    plain.load_state_dict(stack.weights(0))
+    with torch.no_grad():
+        logits = plain(run.tokens[run.val, :-1])[:, -1]
+    loss, accuracy = stack.evaluate("val")
+    assert loss[0].item() == pytest.approx(F.cross_entropy(logits, run.tokens[run.val, -1]).item(), rel=1e-5)
+    assert accuracy[0].item() == pytest.approx((logits.argmax(-1) == run.tokens[run.val, -1]).double().mean().item())
+
+
+def test_a_restored_stack_goes_on_bit_for_bit() -> None:
+    runs = [addition(seed, weight_decay=1.0, decay_towards="init", gradient_noise=0.1) for seed in range(2)]
+    straight, first, second = (Stack(SHAPES["grok"], runs) for _ in range(3))
+    steps(straight, 13)
+    steps(first, 7)
+    second.restore(*first.state())
+    steps(second, 6)
+    assert torch.equal(straight._flat, second._flat)
+    assert second.step == 13
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([], "at least one run, got none"),
+        ([addition(0), replace(addition(1), tokens=addition(1).tokens[:, 1:])], r"one length, got \[5, 6\]"),
+        ([replace(addition(0), tokens=addition(0).tokens + 1)], "below vocab_size=9, got 9"),
+    ],
+)
+def test_misfits_are_refused(runs: list[StackRun], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stack(SHAPES["grok"], runs)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 31}, {"batch_size": 0}])
+def test_a_batch_must_fit_the_training_set(change: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="batch_size must be between 1 and the 30"):
+        replace(addition(0), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_cpus_numbers() -> None:
+    runs = [addition(seed, weight_decay=1.0) for seed in range(3)]
+    cpu, gpu = Stack(SHAPES["grok"], runs), Stack(SHAPES["grok"], runs, device="cuda")
+    steps(cpu, 20)
+    steps(gpu, 20)
+    torch.testing.assert_close(gpu._flat.cpu(), cpu._flat, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,192 @@
+"""The loop, its schedules and its checkpoints."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from coursekit import results
+from coursekit.train import Checkpoints, Row, evaluation_steps, sweep, train, warmup
+
+
+class Parabola:
+    """A learner with one number: the loss is its square."""
+
+    def __init__(self) -> None:
+        self.step, self.running = 0, [0]
+        self.x = torch.tensor([1.0], requires_grad=True)
+        self.scales: list[float] = []
+
+    def losses(self) -> torch.Tensor:
+        return self.x.square()
+
+    @torch.no_grad()
+    def update(self, learning_rate_scale: float) -> None:
+        assert self.x.grad is not None
+        self.x -= 0.1 * learning_rate_scale * self.x.grad
+        self.x.grad = None
+        self.step += 1
+        self.scales.append(learning_rate_scale)
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+        return {"x": self.x.detach()}, {"step": self.step}
+
+    def restore(self, tensors: dict[str, torch.Tensor], facts: dict[str, object]) -> None:
+        self.x = tensors["x"].clone().requires_grad_()
+        self.step = facts["step"]  # type: ignore[assignment]
+
+
+def rows_of(learner: Parabola, rows: list[Row], **options: object) -> list[Row]:
+    """Train and return the rows."""
+    train(learner, rows, lambda: [{"step": learner.step, "x": learner.x.item()}], **options)  # type: ignore[arg-type]
+    return rows
+
+
+def test_the_loop_follows_the_closed_form_and_the_schedule() -> None:
+    learner = Parabola()
+    rows = rows_of(learner, [], record_at=[0, 1, 2, 20], schedule=warmup(2))
+    assert [row["step"] for row in rows] == [0, 1, 2, 20]
+    assert learner.scales == [0.0, 0.5] + [1.0] * 18
+    assert [row["x"] for row in rows] == pytest.approx([1, 1, 0.9, 0.9 * 0.8**18], rel=1e-5)
+
+
+def test_a_learner_without_running_networks_stops() -> None:
+    learner = Parabola()
+
+    def record() -> list[Row]:
+        learner.running = [] if learner.step == 5 else [0]
+        return []
+
+    train(learner, [], record, record_at=[0, 5, 10])
+    assert learner.step == 5
+
+
+def test_evaluation_steps_are_at_least_so_far_apart() -> None:
+    steps = evaluation_steps(10_000, every=10, growth=1.1)
+    assert steps[0] == 0
+    assert steps[-1] == 10_000
+    gaps = [b - a for a, b in zip(steps, steps[1:-1], strict=False)]
+    assert min(gaps) == 10
+    assert all(b >= 1.1 * a for a, b in zip(steps, steps[1:-1], strict=False))
+
+
+def test_a_resumed_training_has_the_rows_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    at = list(range(0, 31, 3))
+    whole = rows_of(Parabola(), [], record_at=at)
+    stop = threading.Event()
+    first: list[Row] = []
+
+    class Interrupted(Parabola):
+        def update(self, learning_rate_scale: float) -> None:
+            super().update(learning_rate_scale)
+            if self.step == 13:
+                stop.set()
+
+    rows_of(Interrupted(), first, record_at=at, checkpoints=Checkpoints(tmp_path, "me"), stop=stop)
+    assert len(first) == 5
+    resumed = rows_of(Parabola(), [], record_at=at, checkpoints=Checkpoints(tmp_path, "me"))
+    assert resumed == whole
+
+
+def saved(folder: Path, n: int, **options: float) -> Checkpoints:
+    """Checkpoints of n steps, all but the last two dropped."""
+    checkpoints, learner = Checkpoints(folder, "me", **options), Parabola()
+    for step in range(1, n + 1):
+        learner.step = step
+        learner.x = torch.tensor([float(step)], requires_grad=True)
+        checkpoints.save(learner, [{"step": step}])
+    return checkpoints
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    saved(tmp_path, 5)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        f"step-{step:09d}.{kind}" for step in (4, 5) for kind in ("json", "safetensors")
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "swap", "json", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, damage: str) -> None:
+    checkpoints = saved(tmp_path, 2)
+    tensors, card = tmp_path / "step-000000002.safetensors", tmp_path / "step-000000002.json"
+    if damage == "truncate":
+        tensors.write_bytes(tensors.read_bytes()[:-1])
+    elif damage == "swap":
+        tensors.write_bytes((tmp_path / "step-000000001.safetensors").read_bytes())
+    elif damage == "json":
+        card.write_text(card.read_text()[:40])
+    else:
+        tensors.unlink()
+    with pytest.warns(UserWarning, match="step-000000002.json is damaged"):
+        loaded = checkpoints.load()
+    assert loaded is not None
+    assert loaded[0]["x"].item() == 1.0
+    assert loaded[1]["rows"] == [{"step": 1}]
+
+
+def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    with pytest.raises(ValueError, match=r"expected a checkpoint of another, but .* is one of me; choose another folder"):
+        Checkpoints(tmp_path, "another").load()
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "nothing here", "me").load() is None
+
+
+def test_a_full_disk_leaves_the_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = saved(tmp_path, 1)
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(results.os, "fsync", full)
+    learner = Parabola()
+    learner.step = 2
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save(learner, [])
+    monkeypatch.undo()
+    loaded = checkpoints.load()
+    assert loaded is not None
+    assert json.loads((tmp_path / "step-000000001.json").read_text())["rows"] == loaded[1]["rows"] == [{"step": 1}]
+
+
+def test_saves_wait_for_their_time(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "me", seconds=1e9)
+    checkpoints.save_if_due(Parabola(), [])
+    assert not list(tmp_path.iterdir())
+    Checkpoints(tmp_path, "me", seconds=0.0).save_if_due(Parabola(), [])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_sweep_returns_in_order_and_counts_all_steps() -> None:
+    told: list[int] = []
+
+    def job(n: int):  # type: ignore[no-untyped-def]
+        def work(advance, stop):  # type: ignore[no-untyped-def]
+            advance(n)
+            told.append(n)
+            assert torch.get_num_threads() == 1
+            return n * n
+
+        return work
+
+    assert sweep([job(n) for n in range(5)], total=10, label="test", progress=False, n_workers=2) == [0, 1, 4, 9, 16]
+    assert sum(told) == 10
+
+
+def test_a_failing_job_stops_the_others_and_is_raised() -> None:
+    def good(advance, stop):  # type: ignore[no-untyped-def]
+        assert stop.wait(30), "never told to stop"
+
+    def bad(advance, stop):  # type: ignore[no-untyped-def]
+        raise RuntimeError("broken job")
+
+    with pytest.raises(RuntimeError, match="broken job"):
+        sweep([good, bad], total=2, label="test", progress=False, n_workers=2)
