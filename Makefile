@@ -13,7 +13,7 @@ PORT ?= 8000
 TEST_SETTINGS := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 PYTEST := $(TEST_SETTINGS) $(RUN) -m pytest
 
-.PHONY: help environment book serve test lint types contracts unit labs site bench adopt clean
+.PHONY: help environment book serve test lint types contracts unit labs site colab bench adopt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,11 @@ labs: environment ## every lab from top to bottom at the smoke preset
 site: book ## the built site in a real browser with the network blocked
 	@echo "[site] pytest with chromium"
 	@$(PYTEST) tests/site -n auto --dist worksteal
+
+colab: ## tests of the package and every lab on the older packages that Colab has (not part of make test)
+	@$(PYTHON) src/coursekit/book/environment.py .venv-colab --requirements tests/labs/colab.txt
+	@COURSEKIT_PRESET=smoke $(TEST_SETTINGS) .venv-colab/bin/python -m pytest tests labs --ignore=tests/site \
+	  --ignore=tests/book --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -n auto --dist loadfile
 
 bench: environment ## speed of the stacked sweep, side by side with plain loops
 	@$(RUN) -m tests.bench

@@ -144,10 +144,10 @@ def new_header(experiment: str, preset: str, config: Any, seed: int | None) -> H
         seed=seed,
         versions={
             "python": platform.python_version(),
-            **{name: _version(name) for name in ("coursekit", "torch", "transformers", "numpy")},
+            **{name: version(name) for name in ("coursekit", "torch", "transformers", "numpy")},
         },
         git_commit=_git_commit(),
-        hardware=_hardware(),
+        hardware=hardware(),
         started=datetime.now(UTC).isoformat(),
     )
 
@@ -375,8 +375,8 @@ def _whole_to_int(number: float) -> float | int:
     return int(number) if number.is_integer() else number
 
 
-def _version(distribution: str) -> str | None:
-    """Ask the installer's records: importing torch only to name it takes seconds."""
+def version(distribution: str) -> str | None:
+    """Ask the installer's records for a version, None if not installed: importing torch to ask takes seconds."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -397,7 +397,8 @@ def _git_commit() -> str | None:
         return None
 
 
-def _hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
+    """Describe this machine: CPU model, usable cores, bytes of memory, GPU if torch is imported and sees one."""
     torch = sys.modules.get("torch")
     return {
         "cpu": _cpu_model(),

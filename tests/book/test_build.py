@@ -37,15 +37,15 @@ def fake_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, li
     (tmp_path / "requirements.txt").write_text("torch==2.13.0\n")
     commands: list[list[str]] = []
 
-    def run(command: list[str], env: dict[str, str]) -> object:
+    def run(command: list[str], settings: dict[str, str], *, seconds_file: Path) -> int:
         commands.append(command)
-        assert env["COURSEKIT_PRESET"] == "laptop"
+        assert settings["COURSEKIT_PRESET"] == "laptop"
         (tmp_path / "_build" / "html").mkdir(parents=True, exist_ok=True)
         (tmp_path / "_build" / "html" / "index.html").write_text("")
         (tmp_path / "_build" / ".jupyter_cache").mkdir(exist_ok=True)
-        return type("Completed", (), {"returncode": 1 if (tmp_path / "broken").exists() else 0})
+        return int((tmp_path / "broken").exists())
 
-    monkeypatch.setattr(build.subprocess, "run", run)
+    monkeypatch.setattr(build, "run_with_progress", run)
     return tmp_path, commands
 
 
@@ -79,6 +79,16 @@ def test_a_failed_build_is_not_taken_for_a_site(fake_book: tuple[Path, list[list
     assert build.build(root) == 1
     assert build.build(root) == 1
     assert len(commands) == 2
+
+
+def test_a_command_is_run_and_its_time_remembered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    seconds = tmp_path / "seconds.txt"
+    command = [sys.executable, "-c", "import os, sys; sys.exit(int(os.environ['STATUS']))"]
+    assert build.run_with_progress(command, {"STATUS": "3"}, seconds_file=seconds) == 3
+    assert not seconds.exists()
+    assert build.run_with_progress(command, {"STATUS": "0"}, seconds_file=seconds) == 0
+    assert float(seconds.read_text()) < 20
+    assert capfd.readouterr().out == ""
 
 
 def test_another_python_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

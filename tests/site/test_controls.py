@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from coursekit.book import scrubber
 from coursekit.book.repository import address as repository_address
 
 from .conftest import Site
@@ -89,6 +90,24 @@ def test_play_and_pause_with_the_space_bar(chapter: Page) -> None:
     stopped = control.input_value()
     chapter.wait_for_timeout(600)
     assert control.input_value() == stopped
+
+
+def test_a_live_notebook_gets_the_same_scrubber_through_html(site: Site) -> None:
+    data = {
+        "title": "Two steps",
+        "description": "A run.",
+        "steps": [1, 10],
+        "train_accuracy": [0.1, 1.0],
+        "val_accuracy": [0.1, 0.2],
+        "train_loss": [4.6, 0.1],
+        "val_loss": [4.6, 6.0],
+        "embeddings": [[[0, 1], [1, 0], [0, -1]], [[0, 2], [2, 0], [0, -2]]],
+    }
+    site.page.set_content(scrubber(data)._repr_mimebundle_()["text/html"])
+    assert site.page.locator(".ck-scrubber input").input_value() == "1"
+    assert site.page.locator(".ck-scrubber output").inner_text().startswith("step 10 ")
+    site.page.locator(".ck-scrubber input").press("Home")
+    assert seen(site.page)["spoken"] == "step 1, training accuracy 10 %, validation accuracy 10 %"
 
 
 def test_search_finds_grokking(site: Site) -> None:

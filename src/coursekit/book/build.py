@@ -99,7 +99,7 @@ def build(root: Path) -> int:
         out.mkdir(exist_ok=True)
         code_stamp.write_text(code)
     preset = SETTINGS["COURSEKIT_PRESET"]
-    say(f"running the labs at the {preset} preset and building the site (the first time takes a few minutes)")
+    say(f"running the labs at the {preset} preset and building the site")
     home = out / "home"  # progress and predictions of a student who has not started
     shutil.rmtree(home, ignore_errors=True)
     command = [
@@ -110,13 +110,46 @@ def build(root: Path) -> int:
         "--keep-going",
         str(root),
     ]
-    status = subprocess.run(command, env={**os.environ, **SETTINGS, "COURSEKIT_HOME": str(home)}).returncode
+    status = run_with_progress(
+        command, {**os.environ, **SETTINGS, "COURSEKIT_HOME": str(home)}, seconds_file=out / "seconds.txt"
+    )
     if status:
         say(f"the build FAILED after {time.monotonic() - start:.0f} s: see the warnings above")
         return status
     site_stamp.write_text(everything)
     say(f"built in {time.monotonic() - start:.0f} s")
     return done(html)
+
+
+def run_with_progress(command: list[str], settings: dict[str, str], *, seconds_file: Path) -> int:
+    """Run a command, say every 20 seconds how long it has taken, and remember how long it took in the end.
+
+    Parameters
+    ----------
+    command : list of str
+        The program and its arguments.
+    settings : dict
+        Its environment variables.
+    seconds_file : Path
+        Holds the seconds that the last successful run took, which is the estimate for this one.
+
+    Returns
+    -------
+    int
+        The command's exit status.
+    """
+    start = time.monotonic()
+    before = f", the last time took {seconds_file.read_text()} s" if seconds_file.is_file() else ""
+    process = subprocess.Popen(command, env=settings)
+    while True:
+        try:
+            status = process.wait(timeout=20)
+            break
+        except subprocess.TimeoutExpired:
+            say(f"at work for {time.monotonic() - start:.0f} s{before}")
+    if status == 0:
+        seconds_file.write_text(f"{time.monotonic() - start:.0f}")
+    return status
 
 
 def say(message: str) -> None:

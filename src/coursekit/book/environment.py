@@ -27,12 +27,11 @@ def say(message: str) -> None:
     print(f"[environment] {message}", flush=True)
 
 
-def fingerprint(root: Path, python: str) -> str:
+def fingerprint(requirements: Path, python: str) -> str:
     """Return a hash of all that decides what the environment holds."""
     digest = hashlib.sha256(python.encode())
-    for name in ("requirements.txt", "pyproject.toml"):
-        digest.update((root / name).read_bytes())
-    digest.update(Path(__file__).read_bytes())
+    for file in (requirements, ROOT / "pyproject.toml", Path(__file__)):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -53,6 +52,7 @@ def installer_settings() -> dict[str, str]:
         if pip_name in settings:
             settings.setdefault(uv_name, settings[pip_name])
     settings.setdefault("UV_LINK_MODE", "copy")
+    settings.setdefault("PIP_DISABLE_PIP_VERSION_CHECK", "1")
     return settings
 
 
@@ -85,16 +85,16 @@ def torch_choice(install: list[str], pin: str, *, with_uv: bool) -> tuple[str, l
     return pin, []
 
 
-def install_all(python: Path, *, with_uv: bool) -> bool:
+def install_all(python: Path, requirements: Path, *, with_uv: bool) -> bool:
     """Install the pinned requirements and then this package; return whether both succeeded."""
     if with_uv:
         install = [str(python), "-m", "uv", "pip", "install", "--python", str(python)]
     else:
         install = [str(python), "-m", "pip", "install", "--progress-bar", "on"]
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    text = requirements.read_text(encoding="utf-8")
     pin = re.search(r"^torch==\S+", text, re.MULTILINE)
     if pin is None:
-        raise SystemExit("requirements.txt names no version of torch: expected a line such as torch==2.13.0.")
+        raise SystemExit(f"{requirements} names no version of torch: expected a line such as torch==2.13.0.")
     requirement, options = torch_choice(install, pin.group(), with_uv=with_uv)
     with tempfile.TemporaryDirectory() as folder:
         # torch stands beside everything that depends on it, or those would bring their own build
@@ -108,7 +108,7 @@ def install_all(python: Path, *, with_uv: bool) -> bool:
     return call([*install, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
 
 
-def make_environment(folder: Path) -> None:
+def make_environment(folder: Path, requirements: Path = ROOT / "requirements.txt") -> None:
     """Make or bring up to date the virtual environment in ``folder``."""
     start = time.monotonic()
     low, high = SUPPORTED
@@ -123,15 +123,15 @@ def make_environment(folder: Path) -> None:
         say(f"making {folder} with Python {sys.version.split()[0]}")
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     version = subprocess.run([str(python), "-VV"], capture_output=True, text=True, check=True).stdout
-    wanted = fingerprint(ROOT, version)
+    wanted = fingerprint(requirements, version)
     if stamp.exists() and stamp.read_text() == wanted:
         return
     stamp.unlink(missing_ok=True)
     uv = re.search(r"^uv==\S+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     with_uv = uv is not None and call([str(python), "-m", "pip", "install", "--quiet", uv.group()])
-    if not (with_uv and install_all(python, with_uv=True)):
+    if not (with_uv and install_all(python, requirements, with_uv=True)):
         say("uv could not install everything: going on with pip, which takes minutes")
-        if not install_all(python, with_uv=False):
+        if not install_all(python, requirements, with_uv=False):
             raise SystemExit("The packages could not be installed: see pip's message above.")
     stamp.write_text(wanted)
     say(f"ready after {time.monotonic() - start:.0f} s")
@@ -140,4 +140,6 @@ def make_environment(folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Make the virtual environment of this repository.")
     parser.add_argument("folder", type=Path, help="where, for example .venv")
-    make_environment(parser.parse_args().folder.resolve())
+    parser.add_argument("--requirements", type=Path, default=ROOT / "requirements.txt", help="exact versions")
+    given = parser.parse_args()
+    make_environment(given.folder.resolve(), given.requirements.resolve())

@@ -140,7 +140,7 @@ def embedding_circle(
 ) -> go.Figure:
     r"""Figure 3, right: the symbols' vectors in one plane, each joined to the symbol `step` further.
 
-    The plane is spanned by :math:`\sum_j \cos(2\pi k j/n)\, w_j` and the same with the sine, for frequency k: a
+    The plane is spanned by :math:`\sum_j \cos(2\pi k j/n)\, w_j` and the same with the sine for frequency k: a
     network that computes modulo n with this frequency puts the symbols on a circle there.
 
     Parameters
@@ -150,7 +150,7 @@ def embedding_circle(
     frequency : int, optional
         k, from 1 to n // 2; by default the plane of the first two principal components.
     step : int, optional
-        By default the step to the neighbor on the circle, the inverse of k modulo n; else 1. The paper's is 8.
+        By default the step to the neighbor on the circle, k⁻¹ modulo n; else 1. The paper's is 8.
 
     Returns
     -------
@@ -325,7 +325,7 @@ def _curves(rows: pd.DataFrame, quantity: str, unit: str = "") -> go.Figure:
     for number, (label, setting) in enumerate(_groups(selected, _SETTING)):
         for split, name in (("train", "training"), ("val", "validation")):
             lines = setting[setting["metric"] == f"{split}_{quantity}"]
-            for first, (_, line) in zip([True] + [False] * len(lines), lines.groupby("seed"), strict=False):
+            for i, (_, line) in enumerate(lines.groupby("seed")):
                 figures.add_curve(
                     fig,
                     line["step"],
@@ -334,7 +334,7 @@ def _curves(rows: pd.DataFrame, quantity: str, unit: str = "") -> go.Figure:
                     color=figures.COLORS[split],
                     dash=figures.DASHES[number % len(figures.DASHES)],
                 )
-                fig.data[-1].showlegend = first
+                fig.data[-1].showlegend = i == 0  # one entry for all seeds
     return fig
 
 
@@ -358,7 +358,7 @@ def _by_fraction(title: str, y: str) -> go.Figure:
 def _add_with_errors(
     fig: go.Figure, number: int, name: str, x: ArrayLike, y: ArrayLike, low: ArrayLike, high: ArrayLike
 ) -> None:
-    """Add the `number`-th curve with bars from `low` to `high`: bands of many curves would hide each other."""
+    """Add the `number`-th curve with bars from `low` to `high`: bands of many curves hide each other."""
     figures.add_curve(fig, x, y, name=name, **figures.style(number))
     above, below = np.asarray(high) - np.asarray(y), np.asarray(y) - np.asarray(low)
     fig.data[-1].error_y = {"array": above, "arrayminus": below, "thickness": 1, "width": 3}

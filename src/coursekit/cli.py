@@ -1,0 +1,207 @@
+"""The command line: `coursekit list | run | doctor | progress`.
+
+An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, and the tables
+MINUTES and HARDWARE) and a `run.py`. This file knows no experiment by name, and imports torch only to run one.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from coursekit import experiments, results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Words after `coursekit`; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 the doctor found something missing, 2 bad input (one sentence on stderr), 130
+        interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(words)
+    try:
+        return arguments.command(arguments)
+    except KeyboardInterrupt:
+        again = words if "--resume" in words else [*words, "--resume"]
+        how = f"; go on with: coursekit {shlex.join(again)}" if arguments.command is run_experiment else ""
+        print(f"coursekit: interrupted{how}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+        print(f"coursekit: {error}", file=sys.stderr)
+        return 2
+
+
+def list_experiments(_: argparse.Namespace) -> int:
+    """Print every experiment with its presets, their minutes and the hardware those are for."""
+    for name in _experiments():
+        config = _config(name)
+        print(name)
+        for preset, minutes in config.MINUTES.items():
+            print(f"  {preset:<8}{_duration(minutes):>14} on {config.HARDWARE[preset]}")
+    return 0
+
+
+def run_experiment(arguments: argparse.Namespace) -> int:
+    """Run one preset of an experiment into a folder."""
+    module = _config(arguments.experiment)
+    if arguments.preset not in module.MINUTES:
+        presets = ", ".join(module.MINUTES)
+        raise ValueError(
+            f"{arguments.experiment} has no preset {arguments.preset!r}: choose one of {presets}"
+        )
+    config = getattr(module, arguments.preset)()
+    if arguments.seed is not None:
+        if not hasattr(config, "seeds"):
+            raise ValueError(f"{arguments.experiment} has no random seed: leave --seed out")
+        config = replace(config, seeds=(arguments.seed,))
+    if (arguments.out / "run.json").exists() and not arguments.resume:
+        raise ValueError(
+            f"{arguments.out} holds a run already: --resume goes on with it, or give another --out"
+        )
+    _check_writable(arguments.out)
+    print(
+        f"{arguments.experiment}, preset {arguments.preset}, config {results.config_hash(config)}: about "
+        f"{_duration(module.MINUTES[arguments.preset])} on {module.HARDWARE[arguments.preset]}, into {arguments.out}",
+        flush=True,
+    )
+    _require_torch()
+    experiment = importlib.import_module(f"coursekit.experiments.{arguments.experiment}.run")
+    run = experiment.run(config, folder=arguments.out, resume=arguments.resume, preset=arguments.preset)
+    print(
+        f"Done: {len(run.rows):,} rows in {arguments.out / 'results.csv'}, described by run.json beside them."
+    )
+    return 0
+
+
+def doctor(_: argparse.Namespace) -> int:
+    """Say in plain words which presets this machine can run, in how many minutes, and what is missing."""
+    machine, gpu = results.hardware(), _gpu()
+    torch = results.version("torch")
+    memory = (
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB of memory"
+        if machine["memory_bytes"]
+        else "memory unknown"
+    )
+    print(f"This machine: {machine['cpu']}, {machine['cores']} cores, {memory}, GPU: {gpu or 'none'}.")
+    print(f"Python {platform.python_version()}, PyTorch {torch or 'none'}.")
+    missing = []
+    if torch is None:
+        missing.append("PyTorch, which trains the networks: pip install torch")
+    elif gpu and "+cpu" in torch:
+        missing.append(f"a PyTorch that can use the GPU: {torch} is for CPUs only, see https://pytorch.org")
+        gpu = None
+    if results.version("ipykernel") is None:
+        missing.append("Jupyter, which opens the labs: pip install jupyterlab")
+    for name in _experiments():
+        config = _config(name)
+        print(f"\n{name}: {'cannot run yet' if torch is None else f'take the preset {_suited(gpu)}'}")
+        for preset, minutes in config.MINUTES.items():
+            hardware = config.HARDWARE[preset]
+            if False:
+                print(f"  {preset:<8}not here, for want of a GPU: {_duration(minutes)} on {hardware}")
+            else:
+                print(f"  {preset:<8}about {_duration(minutes)} on {hardware}")
+    print("\nNothing is missing." if not missing else "\nMissing:")
+    for item in missing:
+        print(f"  {item}")
+    return 1 if missing else 0
+
+
+def progress(_: argparse.Namespace) -> int:
+    """Print which exercises were attempted and passed."""
+    from coursekit import lab
+
+    lab.progress()
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one sentence, without the usage."""
+        self.exit(2, f"coursekit: {message}; `{self.prog} --help` tells what is expected\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="coursekit", description="Run the experiments of the course, and see what runs here."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("list", list_experiments, "experiments, their presets and minutes"),
+        ("run", run_experiment, "run one preset of an experiment into a folder"),
+        ("doctor", doctor, "what this machine can run, and what is missing"),
+        ("progress", progress, "exercises attempted and passed"),
+    ):
+        subparser = commands.add_parser(name, help=text, description=command.__doc__)
+        subparser.set_defaults(command=command)
+        if command is run_experiment:
+            subparser.add_argument("experiment", choices=_experiments())
+            subparser.add_argument(
+                "--preset", default="laptop", help="see `coursekit list` (default: laptop)"
+            )
+            subparser.add_argument("--seed", type=int, help="one seed in place of the preset's own")
+            subparser.add_argument(
+                "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
+            )
+            subparser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+    return parser
+
+
+def _experiments() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__) if module.ispkg)
+
+
+def _config(experiment: str) -> ModuleType:
+    return importlib.import_module(f"coursekit.experiments.{experiment}.config")
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:,.0f} hours"
+
+
+def _suited(gpu: str | None) -> str:
+    """Name the preset that `lab.start` chooses."""
+    return "colab" if gpu else "laptop"
+
+
+def _gpu() -> str | None:
+    """Ask the driver: asking torch would import it."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):  # no driver, or no device
+        return None
+    return names[0].strip() if names else None
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the training rather than after it."""
+    probe = folder / "writable"
+    results.atomic_write(probe, b"")
+    probe.unlink()
+
+
+def _require_torch() -> None:
+    if results.version("torch") is None:
+        raise ModuleNotFoundError("running an experiment needs PyTorch: install it with `pip install torch`")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Whole runs: rows, resume after a kill, outliers, divergence, sharpness, and the phenomenon itself."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from coursekit import results
+from coursekit.experiments.grokking import config as configs
+from coursekit.experiments.grokking import run as module
+from coursekit.experiments.grokking.analysis import key_frequencies, steps_to
+from coursekit.experiments.grokking.config import VARIANTS, GrokkingConfig, Variant
+from coursekit.experiments.grokking.data import OPERATIONS, operation_table
+from coursekit.experiments.grokking.run import run, sharpness
+
+TINY = replace(configs.smoke(), modulus=11, max_steps=20, eval_every=10)
+
+
+def quiet(config: GrokkingConfig, **options: object) -> results.Run:
+    """Run without a bar."""
+    return run(config, progress=False, n_workers=2, **options)  # type: ignore[arg-type]
+
+
+def test_a_smoke_run_has_every_row(tmp_path: Path) -> None:
+    made = quiet(TINY, folder=tmp_path, preset="smoke")
+    rows = made.rows
+    assert set(rows["metric"]) == {
+        "train_accuracy", "val_accuracy", "train_loss", "val_loss", "steps_to_99_train", "steps_to_99_val",
+    }  # fmt: skip
+    assert sorted(set(rows["step"])) == [0, 10, 20]
+    assert len(rows) == 2 * (3 * 4 + 2)
+    start = rows[rows["step"] == 0].set_index("metric")
+    assert start.loc["val_loss", "value"].mean() == pytest.approx(math.log(13), abs=0.7)
+    assert start.loc["val_accuracy", "n"].tolist() == [44, 44]
+    assert start.loc["train_accuracy", "n"].tolist() == [66, 66]
+    kept = results.read_run(tmp_path)
+    assert kept.header.complete
+    assert kept.header.config_hash == results.config_hash(TINY)
+    assert len(kept.rows) == len(rows)
+    assert kept.rows["value"].tolist() == rows["value"].tolist()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_trains(operation: str) -> None:
+    rows = quiet(replace(TINY, operations=(operation,), seeds=(0,), max_steps=4, eval_every=2)).rows
+    loss = rows[rows["metric"] == "train_loss"]["value"].tolist()
+    assert loss[-1] < loss[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_trains(variant: str) -> None:
+    rows = quiet(replace(TINY, variants=(VARIANTS[variant],), seeds=(0,), max_steps=30)).rows
+    loss = rows[rows["metric"] == "train_loss"]["value"].tolist()
+    assert loss[-1] < loss[0]
+
+
+def test_openais_tokens_train_on_the_answer_and_the_end() -> None:
+    config = replace(TINY, modulus=97, vocabulary="openai", seeds=(0,), max_steps=10)
+    rows = quiet(config, keep_weights=True)
+    shape = module.network_shape(config, next(config.settings))
+    assert shape.vocab_size == 239
+    loss = rows.rows[rows.rows["metric"] == "val_loss"]["value"].tolist()
+    assert loss[0] == pytest.approx(math.log(239), abs=0.7)
+    assert rows.networks[0].unembedding().shape == (97, 32)
+
+
+def killed_after(folder: Path, config: str, seconds: float) -> None:
+    """Start a run in a process of its own and kill it without warning."""
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "from tests.experiments.grokking.test_run import KILLED, quiet;"
+        "quiet(KILLED, folder=Path(sys.argv[2]), resume=True, checkpoint_seconds=0.0)"
+    )
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder)], cwd=root)
+    while not list(folder.glob("checkpoints/*/*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+KILLED = replace(
+    TINY,
+    max_steps=600,
+    eval_every=5,
+    variants=(Variant("all at once", weight_decay=1.0, decay_towards="init", gradient_noise=0.1, weight_noise=0.01),),
+)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
+def test_a_killed_run_resumes_to_the_same_rows_bit_for_bit(tmp_path: Path) -> None:
+    whole = quiet(KILLED)
+    for _ in range(2):
+        killed_after(tmp_path, "KILLED", random.uniform(0, 1))
+        assert not (tmp_path / "run.json").exists(), "it ended before it was killed"
+    resumed = quiet(KILLED, folder=tmp_path, resume=True)
+    assert resumed.rows.equals(whole.rows)
+
+
+def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
+    first = quiet(TINY, folder=tmp_path)
+    again = quiet(TINY, folder=tmp_path, resume=True)
+    assert again.rows.equals(first.rows)
+    assert again.header.wall_seconds >= first.header.wall_seconds
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
+    quiet(TINY, folder=tmp_path)
+    with pytest.raises(ValueError, match="holds a run already; go on with it by resume"):
+        quiet(TINY, folder=tmp_path)
+    with pytest.raises(ValueError, match="expected a run of config"):
+        quiet(replace(TINY, seeds=(7,)), folder=tmp_path, resume=True)
+
+
+def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    with pytest.raises(OSError, match="could not write .* is not a folder"):
+        quiet(TINY, folder=blocked / "run")
+
+
+def test_a_diverging_network_is_taken_out_and_the_others_go_on(tmp_path: Path) -> None:
+    wild = Variant("wild", learning_rate=1e30)
+    config = replace(TINY, variants=(VARIANTS["adam"], wild), seeds=(0,))
+    with pytest.warns(UserWarning, match="loss of div, wild, seed 0 became NaN by step 10; it was taken out"):
+        rows = quiet(config, folder=tmp_path).rows
+    assert rows[rows["variant"] == "adam"]["step"].max() == 20
+    assert rows[rows["variant"] == "wild"]["step"].max() == 10
+    with pytest.raises(FloatingPointError, match="became NaN by step 10: lower the learning rate"):
+        quiet(replace(config, variants=(wild,)), folder=tmp_path / "all")
+    assert len(results.read_run(tmp_path / "all").rows)
+
+
+def test_outliers_change_that_many_training_answers_only() -> None:
+    config = replace(TINY, n_outliers=10)
+    setting = next(config.settings)
+    clean, train_numbers, val_numbers = module._equations(TINY, setting)
+    noisy, _, _ = module._equations(config, setting)
+    changed = np.flatnonzero((clean != noisy).any(1))
+    assert 5 <= len(changed) <= 10  # some get their own answer back
+    assert set(changed) <= set(train_numbers)
+    assert (clean[:, :-1] == noisy[:, :-1]).all()
+
+
+def test_seeds_share_a_split_only_when_asked() -> None:
+    own = [module._split(TINY, s)[0].tolist() for s in TINY.settings]
+    assert own[0] != own[1]
+    config = replace(TINY, split_seed=0)
+    one = [module._split(config, s)[0].tolist() for s in config.settings]
+    assert one[0] == one[1]
+
+
+def test_kept_weights_are_the_networks_own() -> None:
+    made = quiet(TINY, keep_weights=True)
+    record = made.networks[1]
+    assert record.steps == [0, 10, 20]
+    logits = record.logits()
+    pairs, answers = operation_table("div", 11)
+    _, val_numbers = record.split()
+    accuracy = (logits[val_numbers].argmax(1) == answers[val_numbers]).mean()
+    rows = made.rows
+    measured = rows[(rows["seed"] == 1) & (rows["step"] == 20) & (rows["metric"] == "val_accuracy")]["value"].item()
+    assert accuracy == pytest.approx(measured, abs=0.03)  # the two operator tokens may win in the run, never here
+
+
+def test_sharpness_is_positive_and_larger_in_a_larger_box() -> None:
+    record = quiet(replace(TINY, seeds=(0,), max_steps=100), keep_weights=True).networks[0]
+    small, large = sharpness(record, epsilon=1e-4), sharpness(record, epsilon=1e-3)
+    assert 0 < small < large
+
+
+def test_sharpness_of_a_parabola_like_minimum_beats_random_directions() -> None:
+    """L-BFGS-B finds at least what the best of many corners of the box has."""
+    record = quiet(replace(TINY, seeds=(0,), max_steps=100), keep_weights=True).networks[0]
+    found = sharpness(record, epsilon=1e-3)
+    network, config, setting = record.network(), record.config, record.setting
+    tokens, train_numbers, _ = module._equations(config, setting)
+    data = torch.from_numpy(tokens[train_numbers])
+
+    def loss() -> float:
+        with torch.no_grad():
+            return torch.nn.functional.cross_entropy(network(data[:, :-1])[:, -1], data[:, -1]).item()
+
+    here = loss()
+    start = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    generator = torch.Generator().manual_seed(0)
+    corners = []
+    for _ in range(20):
+        sign = torch.randint(0, 2, start.shape, generator=generator) * 2 - 1
+        torch.nn.utils.vector_to_parameters(start + sign * 1e-3 * (start.abs() + 1), network.parameters())
+        corners.append(100 * (loss() - here) / (1 + here))
+    assert found > max(corners)
+
+
+
+
+def test_grokking_is_seen_at_laptop() -> None:
+    """Training is learned long before validation, in at least two of three seeds."""
+    rows = run(configs.laptop(), progress=False).rows
+    train, val = steps_to(rows, "train_accuracy")["steps"], steps_to(rows, "val_accuracy")["steps"]
+    assert (val < 10_000).sum() >= 2
+    for seed in range(3):
+        if not math.isfinite(val[seed]):
+            continue
+        assert val[seed] >= 3 * train[seed]
+        curve = rows[(rows["seed"] == seed) & (rows["metric"] == "val_accuracy")].set_index("step")["value"]
+        assert curve[train[seed]] < 0.2
+
+
+def test_key_frequencies_of_a_random_network_are_many() -> None:
+    record = quiet(replace(TINY, operations=("add",), seeds=(0,), max_steps=2), keep_weights=True).networks[0]
+    assert len(key_frequencies(record.embedding(0))) >= 4
