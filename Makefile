@@ -59,10 +59,10 @@ site: book ## the built site in a real browser with the network blocked
 	@echo "[site] pytest with chromium"
 	@$(PYTEST) tests/site -n auto --dist worksteal
 
-colab: ## tests of the package and every lab on the older packages that Colab has (not part of make test)
+colab: ## labs, figures and records on the older packages that Colab has (not part of make test)
 	@$(PYTHON) src/coursekit/book/environment.py .venv-colab --requirements tests/labs/colab.txt
-	@COURSEKIT_PRESET=smoke $(TEST_SETTINGS) .venv-colab/bin/python -m pytest tests labs --ignore=tests/site \
-	  --ignore=tests/book --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -n auto --dist loadfile
+	@COURSEKIT_PRESET=smoke $(TEST_SETTINGS) .venv-colab/bin/python -m pytest labs tests/lab tests/labs \
+	  tests/test_figures.py tests/test_results.py --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -n auto --dist loadfile
 
 bench: environment ## speed of the stacked sweep, side by side with plain loops
 	@$(RUN) -m tests.bench

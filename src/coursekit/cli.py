@@ -1,7 +1,7 @@
 """The command line: `coursekit list | run | doctor | progress`.
 
-An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, and the tables
-MINUTES and HARDWARE) and a `run.py`. This file knows no experiment by name, and imports torch only to run one.
+An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
+MINUTES and HARDWARE) and a `run.py`. This file knows none by name, and imports torch only to run one.
 """
 
 import argparse
@@ -72,15 +72,11 @@ def run_experiment(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{arguments.experiment} has no random seed: leave --seed out")
         config = replace(config, seeds=(arguments.seed,))
     if (arguments.out / "run.json").exists() and not arguments.resume:
-        raise ValueError(
-            f"{arguments.out} holds a run already: --resume goes on with it, or give another --out"
-        )
+        raise ValueError(f"{arguments.out} holds a run: --resume goes on with it, or give another --out")
     _check_writable(arguments.out)
-    print(
-        f"{arguments.experiment}, preset {arguments.preset}, config {results.config_hash(config)}: about "
-        f"{_duration(module.MINUTES[arguments.preset])} on {module.HARDWARE[arguments.preset]}, into {arguments.out}",
-        flush=True,
-    )
+    cost = f"{_duration(module.MINUTES[arguments.preset])} on {module.HARDWARE[arguments.preset]}"
+    name = f"{arguments.experiment}, preset {arguments.preset}, config {results.config_hash(config)}"
+    print(f"{name}: about {cost}, into {arguments.out}", flush=True)
     _require_torch()
     experiment = importlib.import_module(f"coursekit.experiments.{arguments.experiment}.run")
     run = experiment.run(config, folder=arguments.out, resume=arguments.resume, preset=arguments.preset)
@@ -114,7 +110,7 @@ def doctor(_: argparse.Namespace) -> int:
         print(f"\n{name}: {'cannot run yet' if torch is None else f'take the preset {_suited(gpu)}'}")
         for preset, minutes in config.MINUTES.items():
             hardware = config.HARDWARE[preset]
-            if False:
+            if "GPU" in hardware and not gpu:
                 print(f"  {preset:<8}not here, for want of a GPU: {_duration(minutes)} on {hardware}")
             else:
                 print(f"  {preset:<8}about {_duration(minutes)} on {hardware}")

@@ -44,6 +44,7 @@ TEMPLATE = go.layout.Template(
         "title": {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}},
         "legend": {"bgcolor": "rgba(0, 0, 0, 0)", "orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"},
         "margin": {"l": 60, "r": 20, "t": 60, "b": 60},
+        "height": 450,
         "hovermode": "closest",
         "xaxis": _AXIS,
         "yaxis": _AXIS,
@@ -59,7 +60,7 @@ def figure(title: str, x: str = "", y: str = "", *, log_x: bool = False, log_y: 
     title, x, y : str
         Titles of the figure and of its axes, with units.
     log_x, log_y : bool
-        Logarithmic axes, one tick a power of ten.
+        Logarithmic axes.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def figure(title: str, x: str = "", y: str = "", *, log_x: bool = False, log_y: 
     for axis, text, log in ((fig.layout.xaxis, x, log_x), (fig.layout.yaxis, y, log_y)):
         axis.title.text = text
         if log:
-            axis.update(type="log", dtick=1, exponentformat="power")
+            axis.update(type="log", exponentformat="power")
     return fig
 
 

@@ -52,7 +52,7 @@ def time_to_generalize(rows: pd.DataFrame) -> go.Figure:
     """Figure 1, center: median steps to 99% validation accuracy against the fraction of data trained on.
 
     Bars are 95% bootstrap intervals over seeds; dotted lines are the median steps to 99% training accuracy. A
-    median that was not reached is an open triangle at the last step tried.
+    median that was not reached stands at the last step tried, in an open triangle.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def time_to_generalize(rows: pd.DataFrame) -> go.Figure:
     """
     selected = _select(rows, "train_accuracy", "val_accuracy")
     fig = _by_fraction(f"Time to 99% accuracy: {_constants(selected)}", "optimization steps (median)")
-    fig.update_yaxes(type="log", dtick=1, exponentformat="power")
+    fig.update_yaxes(type="log", exponentformat="power")
     key = ["operation", "modulus", "variant", "train_fraction"]
     budget = selected.groupby(key)["step"].max().rename("budget")
     points = analysis.time_to_generalize(selected).join(budget, on=key).sort_values("train_fraction")
@@ -78,17 +78,21 @@ def time_to_generalize(rows: pd.DataFrame) -> go.Figure:
         x, style = setting["train_fraction"], figures.style(number)
         y, low, high = (setting[name].clip(upper=setting["budget"]) for name in ("median", "low", "high"))
         _add_with_errors(fig, number, label or "validation", x, y, low, high)
-        never = np.isinf(setting["median"])
-        fig.data[-1].marker.symbol = np.where(never, "triangle-up-open", style["symbol"])
         fig.data[-1].hovertext = [
             f"{n - done} of {n} seeds not within {limit:,} steps"
             for n, done, limit in setting[["n", "n_generalized", "budget"]].itertuples(index=False)
         ]
         train = setting["train_median"].replace(np.inf, np.nan)
         figures.add_curve(fig, x, train, color=style["color"], dash="dot")
-    for limit in sorted(points.loc[np.isinf(points["median"]), "budget"].unique()):
-        marker = {"symbol": "triangle-up-open", "size": 8, "color": figures.COLORS["gray"]}
-        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=f"not within {limit:,} steps")
+    for limit, never in points[np.isinf(points["median"])].groupby("budget"):
+        fig.add_scatter(
+            x=never["train_fraction"],
+            y=never["budget"],
+            mode="markers",
+            marker={"symbol": "triangle-up-open", "size": 16, "color": figures.COLORS["gray"]},
+            name=f"not within {limit:,} steps",
+            hoverinfo="skip",
+        )
     figures.add_curve(fig, [np.nan], [np.nan], name="training", color=figures.COLORS["gray"], dash="dot")
     return fig
 
@@ -140,7 +144,7 @@ def embedding_circle(
 ) -> go.Figure:
     r"""Figure 3, right: the symbols' vectors in one plane, each joined to the symbol `step` further.
 
-    The plane is spanned by :math:`\sum_j \cos(2\pi k j/n)\, w_j` and the same with the sine for frequency k: a
+    The plane is spanned by :math:`\sum_j \cos(2\pi k j/n)\, w_j` and the same with sines, for frequency k: a
     network that computes modulo n with this frequency puts the symbols on a circle there.
 
     Parameters

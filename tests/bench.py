@@ -1,0 +1,232 @@
+"""`make bench`: how fast the sweeps are beside plain loops, measured in one run, written to chapters/status.md.
+
+Every figure is a rate measured on this machine, now; the contestants take turns, and ratios are taken within a turn, so
+that a machine whose speed drifts does not decide. Nothing here is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from coursekit import results
+from coursekit.experiments.grokking import config as configs
+from coursekit.experiments.grokking import run as grokking
+from coursekit.experiments.grokking.analysis import steps_to
+from coursekit.model import Transformer
+from coursekit.stack import Stack
+from coursekit.train import sweep
+
+STATUS = Path(__file__).resolve().parents[1] / "chapters" / "status.md"
+CONFIG = replace(configs.colab(), train_fractions=(0.5,), seeds=(0,))  # the paper's network on its own table
+WORKERS = 2
+
+
+class Encoder(nn.Module):
+    """The same network from torch.nn's own parts: two post-norm layers, width 128."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, 128)
+        layer = nn.TransformerEncoderLayer(128, 4, 512, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.output = nn.Linear(128, vocab_size, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return logits at all positions."""
+        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], device=tokens.device)
+        return self.output(self.encoder(self.embedding(tokens), mask=mask, is_causal=True))
+
+
+def plain_loop(job: tuple[str, str, int]) -> float:
+    """Train one network the usual way for some steps; return seconds. Runs in a process of its own."""
+    kind, device, n_steps = job
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    setting = next(CONFIG.settings)
+    shape = grokking.network_shape(CONFIG, setting)
+    task = grokking._stack_run(CONFIG, setting)
+    network: nn.Module = Encoder(shape.vocab_size)
+    if kind == "plain":
+        network = Transformer(shape)
+        network.initialize([0])  # type: ignore[operator]
+    network.to(device)
+    tokens, order = task.tokens.to(device), task.train.to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), fused=True)
+
+    def step(at: int) -> None:
+        start = at * task.batch_size % (len(order) - task.batch_size)
+        rows = tokens[order[start : start + task.batch_size]]
+        optimizer.zero_grad()
+        F.cross_entropy(network(rows[:, :-1])[:, -1], rows[:, -1]).backward()
+        optimizer.step()
+
+    return _timed(step, n_steps, device)
+
+
+def _timed(step: Callable[[int], object], n_steps: int, device: str) -> float:
+    for at in range(3):
+        step(at)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    for at in range(n_steps):
+        step(at)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def stacked(n_runs: int, device: str, n_steps: int) -> float:
+    """Run-steps per second of the sweep: on a CPU run by run on two workers, on a GPU as one stack."""
+    config = replace(CONFIG, seeds=tuple(range(n_runs)))
+    settings = list(config.settings)
+    groups = grokking._group(config, settings, device)
+    stacks = [
+        Stack(
+            grokking.network_shape(config, group[0]),
+            [grokking._stack_run(config, setting) for setting in group],
+            device=device,
+        )
+        for group in groups
+    ]
+
+    def one(stack: Stack) -> None:
+        stack.losses().sum().backward()
+        stack.update()
+
+    if device == "cuda":
+        return n_runs * n_steps / _timed(lambda _: [one(stack) for stack in stacks], n_steps, device)
+    each = max(2, n_steps // n_runs)
+
+    def job(stack: Stack) -> Callable[..., None]:
+        def work(advance: object, stop: object) -> None:
+            for _ in range(each):
+                one(stack)
+
+        return work
+
+    sweep([job(stack) for stack in stacks], total=0, label="", progress=False, n_workers=WORKERS)  # warm-up
+    start = time.perf_counter()
+    sweep([job(stack) for stack in stacks], total=0, label="", progress=False, n_workers=WORKERS)
+    return n_runs * each / (time.perf_counter() - start)
+
+
+def gflop_per_step() -> float:
+    """Arithmetic of one run-step of the sweep, counted by torch (matrix products, forward and backward)."""
+    setting = next(CONFIG.settings)
+    stack = Stack(grokking.network_shape(CONFIG, setting), [grokking._stack_run(CONFIG, setting)])
+    with FlopCounterMode(display=False) as counter:
+        stack.losses().sum().backward()
+    return counter.get_total_flops() / 1e9
+
+
+def peak(_: int) -> float:
+    """GFLOP/s of a large float32 matrix product on one thread."""
+    torch.set_num_threads(1)
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    best = min(_timed(lambda _: a @ b, 5, "cpu") for _ in range(5))
+    return 5 * 2 * 1024**3 / best / 1e9
+
+
+def measure(device: str, n_turns: int, n_steps: int) -> dict[str, object]:
+    """Take turns: plain loops, torch's encoder, the sweep at R = 1, 4, 16, 64."""
+    sizes = (1, 4, 16, 64)
+    rates: dict[str, list[float]] = {name: [] for name in ("plain", "encoder", *(f"R = {r}" for r in sizes))}
+    n_processes = WORKERS if device == "cpu" else 1
+    with multiprocessing.get_context("spawn").Pool(n_processes) as pool:
+        peaks = pool.map(peak, range(n_processes))
+        for turn in range(n_turns):
+            for kind in ("plain", "encoder"):
+                seconds = pool.map(plain_loop, [(kind, device, n_steps)] * n_processes, chunksize=1)
+                rates[kind].append(sum(n_steps / s for s in seconds))
+            for r in sizes:
+                rates[f"R = {r}"].append(stacked(r, device, 4 * n_steps))
+            print(f"turn {turn + 1} of {n_turns}: " + ", ".join(f"{k} {v[-1]:.1f}" for k, v in rates.items()), flush=True)
+    return {"rates": rates, "peak": sum(peaks), "gflop": gflop_per_step()}
+
+
+def laptop_seconds() -> tuple[float, list[float]]:
+    """Wall time of the laptop preset, and the steps to 99 % validation accuracy of its seeds."""
+    start = time.perf_counter()
+    rows = grokking.run(configs.laptop(), n_workers=WORKERS, progress=True).rows
+    return time.perf_counter() - start, steps_to(rows)["steps"].tolist()
+
+
+def report(device: str, found: dict[str, object], laptop: tuple[float, list[float]] | None) -> str:
+    """The page."""
+    rates: dict[str, list[float]] = found["rates"]  # type: ignore[assignment]
+    header = results.new_header("grokking", "bench", CONFIG, None)
+    machine = header.hardware["gpu"] if device == "cuda" else header.hardware["cpu"]
+    lines = [
+        "# Speed",
+        "",
+        "`make bench` measures what is on this page and writes it. Rates are run-steps per second: optimizer steps, summed",
+        "over the networks that train at the same time. The network is the paper's (two blocks, width 128, batch 512,",
+        "division mod 97). The contestants take turns; a ratio is taken within a turn, and the median over turns is shown.",
+        "",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} on {machine}, "
+        + (f"{WORKERS} workers of one thread each" if device == "cpu" else "one GPU")
+        + f", Python {platform.python_version()}, torch {torch.__version__}, {len(rates['plain'])} turns.",
+        "",
+        "| | run-steps per second | to the plain loop | to `nn.TransformerEncoder` |",
+        "|---|---|---|---|",
+    ]
+    names = {"plain": "plain PyTorch loop", "encoder": "`nn.TransformerEncoder` loop"}
+    for name, values in rates.items():
+        ratios = [
+            statistics.median(v / base for v, base in zip(values, rates[other], strict=True)) for other in ("plain", "encoder")
+        ]
+        label = names.get(name, f"sweep, {name}")
+        if name in names and device == "cpu":
+            label += f", {WORKERS} processes"
+        lines.append(f"| {label} | {statistics.median(values):.1f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+    gflop, top = float(found["gflop"]), float(found["peak"])  # type: ignore[arg-type]
+    best = statistics.median(rates["R = 16"])
+    lines += ["", f"A run-step of the sweep is {gflop:.2f} GFLOP of matrix products, counted by torch."]
+    if device == "cpu":
+        lines.append(
+            f"At R = 16 that is {best * gflop:.0f} GFLOP/s, {100 * best * gflop / top:.0f} % of the {top:.0f} GFLOP/s that "
+            f"{WORKERS} threads reach in a large float32 matrix product here."
+        )
+    if laptop is not None:
+        seconds, steps = laptop
+        shown = ", ".join("not within the budget" if s == float("inf") else f"{s:.0f}" for s in steps)
+        lines += [
+            "",
+            f"The `laptop` preset (three networks, division mod 47) took {seconds:.0f} seconds on {WORKERS} workers; steps to 99 % "
+            f"validation accuracy by seed: {shown}.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--no-laptop", action="store_true", help="leave out the laptop preset's time")
+    options = parser.parse_args()
+    print(f"measuring on {options.device}: {options.turns} turns of plain loops, nn.TransformerEncoder and the sweep")
+    found = measure(options.device, options.turns, options.steps)
+    page = report(options.device, found, None if options.no_laptop else laptop_seconds())
+    STATUS.write_text(page)
+    print(page)
+    print(f"written to {STATUS}")
+
+
+if __name__ == "__main__":
+    main()
