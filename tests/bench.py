@@ -64,7 +64,9 @@ def plain_loop(job: tuple[str, str, int]) -> float:
         network.initialize([0])  # type: ignore[operator]
     network.to(device)
     tokens, order = task.tokens.to(device), task.train.to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=1e-3, weight_decay=1.0, betas=(0.9, 0.98), fused=True
+    )
 
     def step(at: int) -> None:
         start = at * task.batch_size % (len(order) - task.batch_size)
@@ -154,7 +156,10 @@ def measure(device: str, n_turns: int, n_steps: int) -> dict[str, object]:
                 rates[kind].append(sum(n_steps / s for s in seconds))
             for r in sizes:
                 rates[f"R = {r}"].append(stacked(r, device, 4 * n_steps))
-            print(f"turn {turn + 1} of {n_turns}: " + ", ".join(f"{k} {v[-1]:.1f}" for k, v in rates.items()), flush=True)
+            print(
+                f"turn {turn + 1} of {n_turns}: " + ", ".join(f"{k} {v[-1]:.1f}" for k, v in rates.items()),
+                flush=True,
+            )
     return {"rates": rates, "peak": sum(peaks), "gflop": gflop_per_step()}
 
 
@@ -173,9 +178,10 @@ def report(device: str, found: dict[str, object], laptop: tuple[float, list[floa
     lines = [
         "# Speed",
         "",
-        "`make bench` measures what is on this page and writes it. Rates are run-steps per second: optimizer steps, summed",
-        "over the networks that train at the same time. The network is the paper's (two blocks, width 128, batch 512,",
-        "division mod 97). The contestants take turns; a ratio is taken within a turn, and the median over turns is shown.",
+        "`make bench` measures what is on this page and writes it. Rates are run-steps per second: optimizer steps,",
+        "summed over the networks that train at the same time. The network is the paper's (two blocks, width 128,",
+        "batch 512, division mod 97). The contestants take turns; a ratio is taken within a turn, and the median over",
+        "turns is shown.",
         "",
         f"Measured on {datetime.now(UTC):%Y-%m-%d} on {machine}, "
         + (f"{WORKERS} workers of one thread each" if device == "cpu" else "one GPU")
@@ -187,7 +193,8 @@ def report(device: str, found: dict[str, object], laptop: tuple[float, list[floa
     names = {"plain": "plain PyTorch loop", "encoder": "`nn.TransformerEncoder` loop"}
     for name, values in rates.items():
         ratios = [
-            statistics.median(v / base for v, base in zip(values, rates[other], strict=True)) for other in ("plain", "encoder")
+            statistics.median(v / base for v, base in zip(values, rates[other], strict=True))
+            for other in ("plain", "encoder")
         ]
         label = names.get(name, f"sweep, {name}")
         if name in names and device == "cpu":
@@ -198,7 +205,8 @@ def report(device: str, found: dict[str, object], laptop: tuple[float, list[floa
     lines += ["", f"A run-step of the sweep is {gflop:.2f} GFLOP of matrix products, counted by torch."]
     if device == "cpu":
         lines.append(
-            f"At R = 16 that is {best * gflop:.0f} GFLOP/s, {100 * best * gflop / top:.0f} % of the {top:.0f} GFLOP/s that "
+            f"At R = 16 that is {best * gflop:.0f} GFLOP/s, {100 * best * gflop / top:.0f} % of the "
+            f"{top:.0f} GFLOP/s that "
             f"{WORKERS} threads reach in a large float32 matrix product here."
         )
     if laptop is not None:
@@ -206,7 +214,8 @@ def report(device: str, found: dict[str, object], laptop: tuple[float, list[floa
         shown = ", ".join("not within the budget" if s == float("inf") else f"{s:.0f}" for s in steps)
         lines += [
             "",
-            f"The `laptop` preset (three networks, division mod 47) took {seconds:.0f} seconds on {WORKERS} workers; steps to 99 % "
+            f"The `laptop` preset (three networks, division mod 47) took {seconds:.0f} seconds on {WORKERS} workers; "
+            f"steps to 99 % "
             f"validation accuracy by seed: {shown}.",
         ]
     return "\n".join(lines) + "\n"
@@ -220,7 +229,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-laptop", action="store_true", help="leave out the laptop preset's time")
     options = parser.parse_args()
-    print(f"measuring on {options.device}: {options.turns} turns of plain loops, nn.TransformerEncoder and the sweep")
+    print(
+        f"measuring on {options.device}: {options.turns} turns of plain loops, nn.TransformerEncoder and the sweep"
+    )
     found = measure(options.device, options.turns, options.steps)
     page = report(options.device, found, None if options.no_laptop else laptop_seconds())
     STATUS.write_text(page)

@@ -11,7 +11,9 @@ from coursekit.model import Transformer, TransformerConfig, dropout, sinusoidal_
 SMALL = {
     "grok": TransformerConfig.grok(vocab_size=11, context_length=12, d_model=16, n_heads=4, d_ff=32),
     "nanda": TransformerConfig.nanda(vocab_size=11, context_length=12, d_model=16, n_heads=4, d_ff=32),
-    "gpt2": TransformerConfig.gpt2(vocab_size=11, context_length=12, n_layers=2, d_model=16, n_heads=4, d_ff=32),
+    "gpt2": TransformerConfig.gpt2(
+        vocab_size=11, context_length=12, n_layers=2, d_model=16, n_heads=4, d_ff=32
+    ),
     "llama": TransformerConfig.llama(
         vocab_size=11, context_length=12, n_layers=2, d_model=16, n_heads=4, n_kv_heads=2, d_ff=32
     ),
@@ -63,7 +65,14 @@ def test_logits_equal_transformers_gpt2(length: int) -> None:
     config = SMALL["gpt2"]
     theirs = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=11, n_positions=12, n_embd=16, n_layer=2, n_head=4, n_inner=32, bos_token_id=0, eos_token_id=0
+            vocab_size=11,
+            n_positions=12,
+            n_embd=16,
+            n_layer=2,
+            n_head=4,
+            n_inner=32,
+            bos_token_id=0,
+            eos_token_id=0,
         )
     ).eval()
     torch.manual_seed(1)
@@ -82,7 +91,11 @@ def test_logits_equal_transformers_gpt2(length: int) -> None:
 
             for part, value in zip(("query", "key", "value"), turned("attn.c_attn").chunk(3), strict=True):
                 ours[f"{here}.attention.{part}.{kind}"] = value
-            for mine, its in (("attention.output", "attn.c_proj"), ("mlp.input", "mlp.c_fc"), ("mlp.output", "mlp.c_proj")):
+            for mine, its in (
+                ("attention.output", "attn.c_proj"),
+                ("mlp.input", "mlp.c_fc"),
+                ("mlp.output", "mlp.c_proj"),
+            ):
                 ours[f"{here}.{mine}.{kind}"] = turned(its)
             ours[f"{here}.attention_norm.{kind}"] = state[f"{there}.ln_1.{kind}"]
             ours[f"{here}.mlp_norm.{kind}"] = state[f"{there}.ln_2.{kind}"]
@@ -100,7 +113,8 @@ def test_logits_equal_transformers_llama(length: int) -> None:
     theirs = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=11, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, rms_norm_eps=1e-6, max_position_embeddings=12, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+            num_key_value_heads=2, rms_norm_eps=1e-6, max_position_embeddings=12,
+            bos_token_id=0, eos_token_id=0, pad_token_id=0,
         )
     ).eval()  # fmt: skip
     torch.manual_seed(2)
@@ -108,7 +122,8 @@ def test_logits_equal_transformers_llama(length: int) -> None:
         torch.nn.init.normal_(p, std=0.5)
     state = theirs.state_dict()
     names = {
-        "self_attn.q_proj": "attention.query", "self_attn.k_proj": "attention.key", "self_attn.v_proj": "attention.value",
+        "self_attn.q_proj": "attention.query", "self_attn.k_proj": "attention.key",
+        "self_attn.v_proj": "attention.value",
         "self_attn.o_proj": "attention.output", "mlp.up_proj": "mlp.input", "mlp.gate_proj": "mlp.gate",
         "mlp.down_proj": "mlp.output", "input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_norm",
     }  # fmt: skip
@@ -133,7 +148,9 @@ def test_a_stack_gives_each_networks_logits(name: str) -> None:
     stack.initialize([5, 6, 7])
     tokens = torch.randint(0, 11, (3, 4, 6))
     for run in range(3):
-        torch.testing.assert_close(stack(tokens)[run], make(SMALL[name], 5 + run)(tokens[run]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            stack(tokens)[run], make(SMALL[name], 5 + run)(tokens[run]), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_dropout_is_on_only_with_generators_and_keeps_the_mean() -> None:

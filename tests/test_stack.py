@@ -19,14 +19,18 @@ SHAPES = {
     "llama": TransformerConfig.llama(
         vocab_size=P + 2, context_length=5, n_layers=2, d_model=16, n_heads=4, n_kv_heads=2, d_ff=32
     ),
-    "gpt2": TransformerConfig.gpt2(vocab_size=P + 2, context_length=5, n_layers=2, d_model=16, n_heads=4, d_ff=32),
+    "gpt2": TransformerConfig.gpt2(
+        vocab_size=P + 2, context_length=5, n_layers=2, d_model=16, n_heads=4, d_ff=32
+    ),
 }
 
 
 def addition(seed: int, n_train: int = 30, **recipe: object) -> StackRun:
     """A small table x + y = z with an end token, split at random."""
     x, y = (grid.flatten() for grid in torch.meshgrid(torch.arange(P), torch.arange(P), indexing="ij"))
-    tokens = torch.stack([x, torch.full_like(x, P), y, torch.full_like(x, P + 1), (x + y) % P, torch.full_like(x, P)], 1)
+    tokens = torch.stack(
+        [x, torch.full_like(x, P), y, torch.full_like(x, P + 1), (x + y) % P, torch.full_like(x, P)], 1
+    )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     recipe = {"batch_size": 12} | recipe
     return StackRun(tokens, order[:n_train], order[n_train:], seed, **recipe)  # type: ignore[arg-type]
@@ -42,7 +46,9 @@ def steps(stack: Stack, n: int, scale: float = 1.0) -> None:
 @pytest.mark.parametrize("n_answer", [1, 2])
 @pytest.mark.parametrize("batch_size", [5, 12])  # below 7 prefixes nothing is shared
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_least_work_gives_the_plain_networks_loss_and_gradient(shape: str, batch_size: int, n_answer: int) -> None:
+def test_the_least_work_gives_the_plain_networks_loss_and_gradient(
+    shape: str, batch_size: int, n_answer: int
+) -> None:
     run = replace(addition(3), batch_size=batch_size)
     stack = Stack(SHAPES[shape], [run], n_answer=n_answer)
     plain = Transformer(SHAPES[shape])
@@ -118,7 +124,8 @@ def test_each_recipe_changes_the_training() -> None:
 def test_decay_towards_init_pulls_back_and_decay_to_the_origin_shrinks() -> None:
     strong = {"weight_decay": 50.0, "learning_rate": 1e-2}
     to_init, to_origin = (
-        Stack(SHAPES["grok"], [addition(0, decay_towards=towards, **strong)]) for towards in ("init", "origin")  # type: ignore[arg-type]
+        Stack(SHAPES["grok"], [addition(0, decay_towards=towards, **strong)])
+        for towards in ("init", "origin")  # type: ignore[arg-type]
     )
     start = to_init.weights(0)["unembedding"]
     steps(to_init, 100)
@@ -131,8 +138,12 @@ def test_dropout_shares_nothing_and_is_off_in_evaluation() -> None:
     config = replace(SHAPES["grok"], dropout=0.3)
     stack = Stack(config, [addition(0)])
     assert stack._prefixes.shape[-1] == 0
-    assert stack.losses().item() != pytest.approx(Stack(SHAPES["grok"], [addition(0)]).losses().item(), rel=1e-6)
-    assert stack.evaluate("val")[0].item() == pytest.approx(Stack(SHAPES["grok"], [addition(0)]).evaluate("val")[0].item(), rel=1e-5)
+    assert stack.losses().item() != pytest.approx(
+        Stack(SHAPES["grok"], [addition(0)]).losses().item(), rel=1e-6
+    )
+    assert stack.evaluate("val")[0].item() == pytest.approx(
+        Stack(SHAPES["grok"], [addition(0)]).evaluate("val")[0].item(), rel=1e-5
+    )
 
 
 def test_evaluation_is_that_of_the_plain_network() -> None:
@@ -144,7 +155,9 @@ def test_evaluation_is_that_of_the_plain_network() -> None:
         logits = plain(run.tokens[run.val, :-1])[:, -1]
     loss, accuracy = stack.evaluate("val")
     assert loss[0].item() == pytest.approx(F.cross_entropy(logits, run.tokens[run.val, -1]).item(), rel=1e-5)
-    assert accuracy[0].item() == pytest.approx((logits.argmax(-1) == run.tokens[run.val, -1]).double().mean().item())
+    assert accuracy[0].item() == pytest.approx(
+        (logits.argmax(-1) == run.tokens[run.val, -1]).double().mean().item()
+    )
 
 
 def test_a_restored_stack_goes_on_bit_for_bit() -> None:

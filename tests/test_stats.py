@@ -52,7 +52,7 @@ def test_bootstrap_is_reproducible_and_leaves_the_global_generator_alone():
         (lambda: stats.bootstrap_interval([]), "at least one number"),
         (lambda: stats.bootstrap_interval([1.0, math.nan]), "none of them NaN"),
         (lambda: stats.bootstrap_interval([1.0, math.inf]), "pass statistic=np.median"),
-        (lambda: stats.bootstrap_interval([1.0], level=95), "between 0 and 1"),
+        (lambda: stats.bootstrap_interval([1.0], level=95.0), "between 0 and 1"),
         (lambda: stats.proportion_stderr(0, 0), "n > 0"),
         (lambda: stats.proportion_stderr(3, 2), "successes=3, n=2"),
         (lambda: stats.spearman([1, 2, 3], [1, 2]), "one length"),

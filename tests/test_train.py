@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import threading
@@ -71,9 +72,9 @@ def test_evaluation_steps_are_at_least_so_far_apart() -> None:
     steps = evaluation_steps(10_000, every=10, growth=1.1)
     assert steps[0] == 0
     assert steps[-1] == 10_000
-    gaps = [b - a for a, b in zip(steps, steps[1:-1], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(steps[:-1])]
     assert min(gaps) == 10
-    assert all(b >= 1.1 * a for a, b in zip(steps, steps[1:-1], strict=False))
+    assert all(b >= 1.1 * a for a, b in itertools.pairwise(steps[:-1]))
 
 
 def test_a_resumed_training_has_the_rows_of_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -132,7 +133,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, dama
 
 def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, 1)
-    with pytest.raises(ValueError, match=r"expected a checkpoint of another, but .* is one of me; choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"expected a checkpoint of another, but .* is one of me; choose another folder"
+    ):
         Checkpoints(tmp_path, "another").load()
 
 
@@ -154,7 +157,11 @@ def test_a_full_disk_leaves_the_good_checkpoint(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     loaded = checkpoints.load()
     assert loaded is not None
-    assert json.loads((tmp_path / "step-000000001.json").read_text())["rows"] == loaded[1]["rows"] == [{"step": 1}]
+    assert (
+        json.loads((tmp_path / "step-000000001.json").read_text())["rows"]
+        == loaded[1]["rows"]
+        == [{"step": 1}]
+    )
 
 
 def test_saves_wait_for_their_time(tmp_path: Path) -> None:
@@ -177,7 +184,13 @@ def test_a_sweep_returns_in_order_and_counts_all_steps() -> None:
 
         return work
 
-    assert sweep([job(n) for n in range(5)], total=10, label="test", progress=False, n_workers=2) == [0, 1, 4, 9, 16]
+    assert sweep([job(n) for n in range(5)], total=10, label="test", progress=False, n_workers=2) == [
+        0,
+        1,
+        4,
+        9,
+        16,
+    ]
     assert sum(told) == 10
 
 

@@ -1,1 +1,20 @@
-"""coursekit."""
+"""How language models learn and fail: the code behind the course.
+
+Read it in this order; every module imports only from below itself.
+
+::
+
+    cli.py             coursekit list | run | doctor | progress
+    lab/               what a notebook needs: start, predict, check, progress; exercises, one file a week
+    book/              what the site needs: figures and interactives that work offline
+    experiments/       one folder a week, all alike:
+      grokking/          README.md (reproduction card)  config.py  data.py  run.py  analysis.py  figures.py  measured/
+    train.py           the loop, schedules, checkpoints, sweeps
+    stack.py           many small networks trained as one, with only the work that the loss needs
+    model.py           the transformer, in one file
+    data.py            token sequences: epochs, padding, shared beginnings
+    compute.py         parameters, FLOPs and bytes            } no torch: chapters and fits
+    stats.py           intervals and tests                    } stay fast
+    results.py         runs on disk: rows and a header        }
+    figures.py         one plotly style for the whole course  }
+"""

@@ -33,6 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 done, 1 the doctor found something missing, 2 bad input (one sentence on stderr), 130
         interrupted.
+
+    Examples
+    --------
+    >>> main(["list"])
+    grokking
+    ...
+    0
     """
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(words)
@@ -168,7 +175,7 @@ def _config(experiment: str) -> ModuleType:
     return importlib.import_module(f"coursekit.experiments.{experiment}.config")
 
 
-def _duration(minutes: float) -> str:
+def _duration(minutes: float | int) -> str:
     return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:,.0f} hours"
 
 

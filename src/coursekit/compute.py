@@ -1,8 +1,8 @@
 """Parameters, floating-point operations and bytes of a decoder-only transformer, from its dimensions.
 
 Everything is a count: whole numbers in, whole numbers out, nothing measured. The dimensions have the names
-of `coursekit.model.TransformerConfig`. FLOPs are those of the matrix products, a multiply-add counted as 2; softmax,
-normalization, activations and the look-up of embeddings are left out.
+of `coursekit.model.TransformerConfig`. FLOPs are those of the matrix products, a multiply-add counted as 2;
+softmax, normalization, activations and the look-up of embeddings are left out.
 """
 
 from typing import Literal

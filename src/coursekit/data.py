@@ -42,7 +42,11 @@ class Epochs:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors from which `restore` goes on with the same batches."""
-        return {"order": self._order, "cursor": torch.tensor(self._cursor), "generator": self._generator.get_state()}
+        return {
+            "order": self._order,
+            "cursor": torch.tensor(self._cursor),
+            "generator": self._generator.get_state(),
+        }
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from `state`."""
@@ -72,7 +76,8 @@ def pad(parts: Sequence[Tensor]) -> tuple[Tensor, Float[Tensor, "parts length"]]
     shape = [max(part.shape[d] for part in parts) for d in range(parts[0].dim())]
     stacked, real = parts[0].new_zeros(len(parts), *shape), torch.zeros(len(parts), shape[0])
     for i, part in enumerate(parts):
-        stacked[(i, *(slice(n) for n in part.shape))] = part
+        corner = stacked[i][tuple(slice(n) for n in part.shape)]
+        corner.copy_(part)
         real[i, : len(part)] = 1
     return stacked, real
 

@@ -20,7 +20,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 # Keys and values of earlier positions, one pair a layer: each (*runs, batch, seq, kv_heads, d_head).
-KeysValues = tuple[Float[Tensor, "*runs batch seq kv_heads d_head"], Float[Tensor, "*runs batch seq kv_heads d_head"]]
+KeysValues = tuple[
+    Float[Tensor, "*runs batch seq kv_heads d_head"], Float[Tensor, "*runs batch seq kv_heads d_head"]
+]
 Cache = list[KeysValues]
 
 
@@ -90,19 +92,25 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "n_layers", "d_model", "n_heads", "d_ff"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a positive whole number, got {getattr(self, name)}; raise it to 1 or more")
+                raise ValueError(
+                    f"{name} must be a positive whole number, got {getattr(self, name)}; raise it to 1 or more"
+                )
         if self.d_model % self.n_heads:
             raise ValueError(
                 f"d_model must be a multiple of n_heads, got d_model={self.d_model} and n_heads={self.n_heads}; "
                 f"take d_model={self.n_heads * math.ceil(self.d_model / self.n_heads)}"
             )
         if self.n_heads % self.kv_heads:
-            raise ValueError(f"n_kv_heads must divide n_heads={self.n_heads}, got {self.n_kv_heads}; choose a divisor")
+            raise ValueError(
+                f"n_kv_heads must divide n_heads={self.n_heads}, got {self.n_kv_heads}; choose a divisor"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be a chance in [0, 1), got {self.dropout}; 0 switches it off")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}; choose one of them")
+                raise ValueError(
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}; choose one of them"
+                )
 
     @property
     def d_head(self) -> int:
@@ -133,14 +141,18 @@ class TransformerConfig:
         return cls(vocab_size, context_length, **(nanda | changes))  # type: ignore[arg-type]
 
     @classmethod
-    def gpt2(cls, vocab_size: int = 50_257, context_length: int = 1024, **changes: object) -> TransformerConfig:
+    def gpt2(
+        cls, vocab_size: int = 50_257, context_length: int = 1024, **changes: object
+    ) -> TransformerConfig:
         """GPT-2's shape (Radford et al. 2019); the defaults are the 124M-parameter model."""
         gpt2 = dict(n_layers=12, d_model=768, n_heads=12, d_ff=3072, activation="gelu_tanh", tied=True)
         gpt2 |= dict(attention_bias=True, mlp_bias=True, init="gpt2")
         return cls(vocab_size, context_length, **(gpt2 | changes))  # type: ignore[arg-type]
 
     @classmethod
-    def llama(cls, vocab_size: int = 32_000, context_length: int = 2048, **changes: object) -> TransformerConfig:
+    def llama(
+        cls, vocab_size: int = 32_000, context_length: int = 2048, **changes: object
+    ) -> TransformerConfig:
         """Llama's shape (Touvron et al. 2023); the defaults are the 7B model's."""
         llama = dict(n_layers=32, d_model=4096, n_heads=32, d_ff=11_008, activation="swiglu", norm="rms_norm")
         llama |= dict(norm_eps=1e-6, positions="rotary", init="gpt2")
@@ -169,7 +181,11 @@ class Linear(nn.Module):
         if self.weight.dim() == 2:
             return F.linear(x, self.weight, self.bias)
         rows = x.flatten(1, -2)  # one matrix product a run
-        y = rows @ self.weight.mT if self.bias is None else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
+        y = (
+            rows @ self.weight.mT
+            if self.bias is None
+            else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
+        )
         return y.unflatten(1, x.shape[1:-1])
 
 
@@ -185,7 +201,9 @@ class Norm(nn.Module):
         if self.kind == "layer_norm":
             self.bias = nn.Parameter(torch.empty(*runs, config.d_model))
 
-    def forward(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*runs batch seq d_model"]
+    ) -> Float[Tensor, "*runs batch seq d_model"]:
         """Normalize each position to mean 0 and variance 1 (RMSNorm: mean square 1), then scale (and shift)."""
         if self.kind == "none":
             return x
@@ -195,7 +213,9 @@ class Norm(nn.Module):
             return scaled if one else scaled * self.weight[:, None, None]
         if one:
             return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
-        return torch.addcmul(self.bias[:, None, None], F.layer_norm(x, self.shape, eps=self.eps), self.weight[:, None, None])
+        return torch.addcmul(
+            self.bias[:, None, None], F.layer_norm(x, self.shape, eps=self.eps), self.weight[:, None, None]
+        )
 
 
 class Attention(nn.Module):
@@ -225,7 +245,10 @@ class Attention(nn.Module):
         self, q: Float[Tensor, "*runs batch queries n_heads d_head"], kv: KeysValues
     ) -> Float[Tensor, "*runs batch queries d_model"]:
         """Let the last positions attend to all positions up to their own."""
-        k, v = (t.repeat_interleave(q.shape[-2] // t.shape[-2], -2) if t.shape[-2] < q.shape[-2] else t for t in kv)
+        k, v = (
+            t.repeat_interleave(q.shape[-2] // t.shape[-2], -2) if t.shape[-2] < q.shape[-2] else t
+            for t in kv
+        )
         return self.output(attend(q, k, v).flatten(-2))
 
     def _rotate(self, x: Tensor, start: int) -> Tensor:
@@ -252,7 +275,7 @@ def attend(
         q, k, v = (t.transpose(-2, -3) for t in (q, k, v))
         sees = torch.ones(n_queries, n_keys, dtype=torch.bool, device=q.device).tril(first - 1)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=sees).transpose(-2, -3)
-    # In a short sequence every head's matrices are tiny: products and sums are faster than thousands of matrix products.
+    # In a short sequence every head's matrices are tiny: sums of products are faster than thousands of matrix products.
     mixed = []
     for i, query in enumerate((q * q.shape[-1] ** -0.5).unbind(-3)):
         seen = first + i
@@ -272,7 +295,9 @@ class MLP(nn.Module):
             self.gate = Linear(config.d_model, config.d_ff, config.mlp_bias, runs)
         self.output = Linear(config.d_ff, config.d_model, config.mlp_bias, runs)
 
-    def forward(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*runs batch seq d_model"]
+    ) -> Float[Tensor, "*runs batch seq d_model"]:
         """Transform each position by itself."""
         hidden = self.input(x)
         if self.activation == "swiglu":
@@ -293,7 +318,9 @@ class Block(nn.Module):
         self.attention_norm, self.attention = Norm(config, runs), Attention(config, runs)
         self.mlp_norm, self.mlp = Norm(config, runs), MLP(config, runs)
 
-    def attention_input(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq d_model"]:
+    def attention_input(
+        self, x: Float[Tensor, "*runs batch seq d_model"]
+    ) -> Float[Tensor, "*runs batch seq d_model"]:
         """What the attention maps read: the residual stream, normalized first in a pre-norm block."""
         return self.attention_norm(x) if self.pre else x
 
@@ -349,7 +376,7 @@ class Transformer(nn.Module):
         elif config.positions == "sinusoidal":
             waves = sinusoidal_positions(config.context_length, config.d_model)
             self.register_buffer("position", waves, persistent=False)
-        self.blocks = nn.ModuleList(Block(config, runs) for _ in range(config.n_layers))
+        self.blocks: Sequence[Block] = nn.ModuleList(Block(config, runs) for _ in range(config.n_layers))  # type: ignore[assignment]
         self.final_norm = Norm(config, runs) if config.norm_position == "pre" else nn.Identity()
         if not config.tied:
             self.unembedding = nn.Parameter(torch.empty(*runs, config.vocab_size, config.d_model))
@@ -373,7 +400,9 @@ class Transformer(nn.Module):
         x = self.embed(tokens)
         for block in self.blocks:
             inside = block.attention_input(x)
-            x = block.finish(x, block.attention.queries(inside, 0), block.attention.keys_values(inside, 0), generators)
+            x = block.finish(
+                x, block.attention.queries(inside, 0), block.attention.keys_values(inside, 0), generators
+            )
         return self.unembed(x)
 
     def keys_values(self, tokens: Int[Tensor, "*runs batch seq"]) -> Cache:
@@ -389,8 +418,10 @@ class Transformer(nn.Module):
                 x = block.finish(x, block.attention.queries(inside, 0), cache[-1])
         return cache
 
-    def embed(self, tokens: Int[Tensor, "*runs batch seq"], start: int = 0) -> Float[Tensor, "*runs batch seq d_model"]:
-        """Look up the vectors of tokens that stand at positions `start`, `start + 1`, …"""
+    def embed(
+        self, tokens: Int[Tensor, "*runs batch seq"], start: int = 0
+    ) -> Float[Tensor, "*runs batch seq d_model"]:
+        """Look up the vectors of tokens that stand at position `start` and those after it."""
         x = gather_rows(self.embedding, tokens)
         if self.config.positions in ("learned", "sinusoidal"):
             vectors = self.position[..., start : start + tokens.shape[-1], :]
@@ -401,13 +432,19 @@ class Transformer(nn.Module):
         """Turn the residual stream into logits."""
         matrix = self.embedding if self.config.tied else self.unembedding
         x = self.final_norm(x)
-        return F.linear(x, matrix) if matrix.dim() == 2 else (x.flatten(1, -2) @ matrix.mT).unflatten(1, x.shape[1:-1])
+        return (
+            F.linear(x, matrix)
+            if matrix.dim() == 2
+            else (x.flatten(1, -2) @ matrix.mT).unflatten(1, x.shape[1:-1])
+        )
 
     @torch.no_grad()
     def initialize(self, seeds: Sequence[int]) -> None:
         """Draw random weights, run r from `seeds[r]` alone, by `config.init`."""
         if len(seeds) != (self.n_runs or 1):
-            raise ValueError(f"initialize needs one seed a run ({self.n_runs or 1}), got {len(seeds)}; pass as many")
+            raise ValueError(
+                f"initialize needs one seed a run ({self.n_runs or 1}), got {len(seeds)}; pass as many"
+            )
         for run, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed)
             for name, parameter in self.named_parameters():
@@ -426,7 +463,7 @@ def gather_rows(
 
 
 def sinusoidal_positions(context_length: int, d_model: int) -> Float[Tensor, "context_length d_model"]:
-    """sin and cos of position / 10000^(2i/d_model) in turn (Vaswani et al. 2017, section 3.5)."""
+    """Sin and cos of position / 10000^(2i/d_model) in turn (Vaswani et al. 2017, section 3.5)."""
     angle = torch.outer(
         torch.arange(context_length).double(), 10_000.0 ** -(torch.arange(0, d_model, 2).double() / d_model)
     )

@@ -210,6 +210,17 @@ def read_run(folder: str | Path) -> Run:
     ------
     ValueError
         If a file is missing or damaged, or if columns are missing or foreign.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> keys = dict(seed=0, operation="div", modulus=97, train_fraction=0.5, variant="adamw", step=100)
+    >>> rows = pd.DataFrame([{**keys, "metric": "val_accuracy", "value": 0.1, "stderr": 0.01, "n": 900}])
+    >>> write_run(folder, finish(new_header("grokking", "smoke", {"max_steps": 100}, seed=0)), rows)
+    >>> run = read_run(folder)
+    >>> run.header.complete, float(run.rows["value"][0])
+    (True, 0.1)
     """
     return _read(Path(folder) / _HEADER_FILE, Path(folder) / _ROWS_FILE)
 
@@ -376,7 +387,7 @@ def _whole_to_int(number: float) -> float | int:
 
 
 def version(distribution: str) -> str | None:
-    """Ask the installer's records for a version, None if not installed: importing torch to ask takes seconds."""
+    """Look up an installed version, or None, in the installer's records: importing torch takes seconds."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -398,7 +409,7 @@ def _git_commit() -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """Describe this machine: CPU model, usable cores, bytes of memory, GPU if torch is imported and sees one."""
+    """Describe this machine: CPU model, usable cores, bytes of memory, GPU if an imported torch sees one."""
     torch = sys.modules.get("torch")
     return {
         "cpu": _cpu_model(),

@@ -9,8 +9,8 @@ the last block's queries, attention and MLP and the logits are needed at the ans
 arithmetic is the limit, this is what pays.
 
 *Stacking.* R networks of one shape hold their weights in arrays with a leading axis R and train in one pass, each with
-its own seed, data, learning rate, weight decay and stopping step. On a GPU, where a small network is all launch overhead,
-this is what pays.
+its own seed, data, learning rate, weight decay and stopping step. On a GPU, where a small network is all launch
+overhead, this is what pays.
 """
 
 from __future__ import annotations
@@ -73,10 +73,13 @@ class StackRun:
             )
         if not 1 <= self.batch_size <= len(self.train):
             raise ValueError(
-                f"batch_size must be between 1 and the {len(self.train)} training sequences, got {self.batch_size}; lower it"
+                f"batch_size must be between 1 and the {len(self.train)} training sequences, "
+                f"got {self.batch_size}; lower it"
             )
         if self.decay_towards not in ("origin", "init"):
-            raise ValueError(f"decay_towards must be origin or init, got {self.decay_towards!r}; choose one of them")
+            raise ValueError(
+                f"decay_towards must be origin or init, got {self.decay_towards!r}; choose one of them"
+            )
 
 
 class Stack:
@@ -119,6 +122,7 @@ class Stack:
     ):
         self.config, self.runs, self.n_answer = config, list(runs), n_answer
         self.betas, self.eps, self.device, self.step = betas, eps, torch.device(device), 0
+        self._clean: Tensor | None = None  # the weights without noise, between a forward pass and its update
         self._refuse_misfits()
         self.running = list(range(len(self.runs)))
         first = Transformer(config, len(self.runs))
@@ -158,7 +162,8 @@ class Stack:
             self._flat.mul_(1 - rate * self._weight_decay)
         else:
             self._flat.sub_((self._flat - self._anchor) * (rate * self._weight_decay))
-        grad = torch.cat([p.grad.view(len(self._flat), -1) for p in self._network.parameters()], 1)
+        grads = [p.grad for p in self._network.parameters() if p.grad is not None]
+        grad = torch.cat([g.view(len(self._flat), -1) for g in grads], 1)
         self._mean.lerp_(grad, 1 - beta1)
         self._square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         direction = (self._square / (1 - beta2**self.step)).sqrt_().add_(self.eps)
@@ -169,7 +174,9 @@ class Stack:
         self._network.zero_grad()
 
     @torch.no_grad()
-    def evaluate(self, split: Literal["train", "val"]) -> tuple[Float[Tensor, " runs"], Float[Tensor, " runs"]]:
+    def evaluate(
+        self, split: Literal["train", "val"]
+    ) -> tuple[Float[Tensor, " runs"], Float[Tensor, " runs"]]:
         """Mean loss (nats per answer token) and accuracy of every running network on all of its `split`."""
         members = [getattr(self.runs[r], split) for r in self.running]
         loss, right = torch.zeros(2, len(members), dtype=torch.float64)
@@ -178,7 +185,9 @@ class Stack:
             chosen, weight = pad(parts)
             logits, targets = self._logits_and_targets(self._place(chosen))
             correct = (logits.argmax(-1) == targets).all(-1)
-            loss += (self._cross_entropy(logits, targets).double().cpu().reshape(weight.shape) * weight).sum(-1)
+            loss += (self._cross_entropy(logits, targets).double().cpu().reshape(weight.shape) * weight).sum(
+                -1
+            )
             right += (correct.cpu().reshape(weight.shape) * weight).sum(-1)
         sizes = torch.tensor([len(m) for m in members], dtype=torch.float64)
         return loss / sizes, right / sizes
@@ -187,7 +196,9 @@ class Stack:
         """Take runs (numbers as in `running`) out of the stack; the others go on as before."""
         stay = [i for i, r in enumerate(self.running) if r not in set(finished)]
         self.running = [self.running[i] for i in stay]
-        self._flat, self._mean, self._square = (t[stay].clone() for t in (self._flat, self._mean, self._square))
+        self._flat, self._mean, self._square = (
+            t[stay].clone() for t in (self._flat, self._mean, self._square)
+        )
         self._init = None if self._init is None else self._init[stay].clone()
         if self.running:
             self._rebuild()
@@ -215,7 +226,9 @@ class Stack:
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
         """Go on from `state`."""
         self.step, self.running = facts["step"], list(facts["running"])  # type: ignore[assignment, call-overload]
-        self._flat, self._mean, self._square = (tensors[n].to(self.device) for n in ("weights", "mean", "square"))
+        self._flat, self._mean, self._square = (
+            tensors[n].to(self.device) for n in ("weights", "mean", "square")
+        )
         self._init = tensors["init"].to(self.device) if "init" in tensors else None
         for r in self.running:
             self._noise_rng[r].set_state(tensors[f"{r}.noise"])
@@ -230,22 +243,27 @@ class Stack:
         for run in self.runs:
             found = share_prefixes(run.tokens[:, :-1], at_most=run.batch_size, longest=longest)
             longest = found.prefixes.shape[1]
-        return [share_prefixes(run.tokens[:, :-1], at_most=run.batch_size, longest=longest) for run in self.runs]
+        return [
+            share_prefixes(run.tokens[:, :-1], at_most=run.batch_size, longest=longest) for run in self.runs
+        ]
 
     def _refuse_misfits(self) -> None:
         if not self.runs:
             raise ValueError("a stack needs at least one run, got none; pass one StackRun or more")
         lengths = {run.tokens.shape[1] for run in self.runs}
         if len(lengths) > 1:
-            raise ValueError(f"all runs of a stack need sequences of one length, got {sorted(lengths)}; stack them apart")
+            raise ValueError(
+                f"all runs of a stack need sequences of one length, got {sorted(lengths)}; stack them apart"
+            )
         largest = max(int(run.tokens.max()) for run in self.runs)
         if largest >= self.config.vocab_size:
-            raise ValueError(f"tokens must be below vocab_size={self.config.vocab_size}, got {largest}; raise vocab_size")
+            raise ValueError(
+                f"tokens must be below vocab_size={self.config.vocab_size}, got {largest}; raise vocab_size"
+            )
 
     def _rebuild(self) -> None:
         """Lay the running networks' weights, gradients and data out as arrays."""
         runs, self._one = [self.runs[r] for r in self.running], len(self.running) == 1
-        self._clean: Tensor | None = None
         with torch.device("meta"):
             self._network = Transformer(self.config, None if self._one else len(runs))
         start = 0
@@ -257,7 +275,7 @@ class Stack:
             start += size
         if self.config.positions == "sinusoidal":
             waves = sinusoidal_positions(self.config.context_length, self.config.d_model)
-            self._network.position = waves.to(self.device)
+            self._network.register_buffer("position", waves.to(self.device), persistent=False)
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=self._flat.dtype, device=self.device)[:, None]
@@ -298,7 +316,9 @@ class Stack:
         loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
         return loss.view(targets.shape).mean(-1)
 
-    def _answer_logits(self, chosen: Int[Tensor, "*runs batch"]) -> Float[Tensor, "*runs batch n_answer vocab"]:
+    def _answer_logits(
+        self, chosen: Int[Tensor, "*runs batch"]
+    ) -> Float[Tensor, "*runs batch n_answer vocab"]:
         """Logits for the last `n_answer` tokens of the chosen sequences, by the least work."""
         network, config = self._network, self.config
         rng = [self._noise_rng[r] for r in self.running] if torch.is_grad_enabled() and config.dropout else []

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from coursekit.results import atomic_write
 
-Row = dict[str, object]
+Row = dict[str, Any]
 Result = TypeVar("Result")
 
 
@@ -218,8 +218,14 @@ class Checkpoints:
         return None
 
 
-def sweep(jobs: Sequence[Callable[[Callable[[int], None], threading.Event], Result]], *, total: int, label: str,
-          progress: bool = True, n_workers: int | None = None) -> list[Result]:
+def sweep(
+    jobs: Sequence[Callable[[Callable[[int], None], threading.Event], Result]],
+    *,
+    total: int,
+    label: str,
+    progress: bool = True,
+    n_workers: int | None = None,
+) -> list[Result]:
     """Run training jobs side by side, one thread of arithmetic each, with one progress bar and the time left.
 
     Small networks gain nothing from several threads in one matrix product, so each worker computes alone.
@@ -255,7 +261,9 @@ def sweep(jobs: Sequence[Callable[[Callable[[int], None], threading.Event], Resu
 
         def alone(job: Callable[[Callable[[int], None], threading.Event], Result]) -> Result:
             torch.set_num_threads(1)
-            torch.set_flush_denormal(True)  # vanishing gradients would otherwise cost hundreds of cycles a number
+            torch.set_flush_denormal(
+                True
+            )  # vanishing gradients would otherwise cost hundreds of cycles a number
             return job(advance, stop)
 
         threads = torch.get_num_threads()

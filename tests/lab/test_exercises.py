@@ -68,7 +68,9 @@ def test_silent_margin_is_where_float32_loses_the_loss():
     def loss(margin, number):
         return np.log(number(1) + np.exp(number(-margin)))
 
-    first = {number: next(m for m in range(200) if loss(m, number) == 0) for number in (np.float32, np.float64)}
+    first = {
+        number: next(m for m in range(200) if loss(m, number) == 0) for number in (np.float32, np.float64)
+    }
     underflow = next(m for m in range(200) if np.exp(np.float32(-m)) == 0)
     wrong = {mistake.name: mistake.answer for mistake in grokking.SILENT_MARGIN.misconceptions}
     assert first[np.float32] == grokking.SILENT_MARGIN.reference

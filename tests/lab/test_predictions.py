@@ -11,6 +11,7 @@ from coursekit.lab import journal, predictions
 ipywidgets = pytest.importorskip("ipywidgets")
 
 NUMBER = {"low": 0, "high": 10_000, "unit": "steps"}
+PERCENT = {"low": 0, "high": 100, "unit": "%"}
 CHOICE = {"kind": "choice", "choices": ["chance", "half", "all"]}
 CURVE = {"kind": "curve", "choices": [0.3, 0.5], "low": 0, "high": 10_000, "unit": "steps"}
 
@@ -26,6 +27,8 @@ def revealed(capsys, actual, **how):
     ("how", "expected"),
     [
         (NUMBER, "a number of steps from 0 to 10,000, or 'never'"),
+        (NUMBER | {"unit": "frequencies"}, "a number of frequencies from 0 to 10,000"),
+        (PERCENT, "a percentage from 0 to 100"),
         (CHOICE, "one of 'chance', 'half', 'all'"),
         (CURVE, "a list of 2 numbers from 0 to 10,000, one for each of 0.3, 0.5"),
     ],
@@ -64,6 +67,8 @@ def test_an_answer_is_taken_and_kept(capsys, how, answer, kept):
         (NUMBER, 20_000, "20000"),
         (NUMBER, float("nan"), "nan"),
         (NUMBER, [1], "[1]"),
+        (NUMBER, math.inf, "inf"),
+        (PERCENT, "never", "'never'"),
         (CHOICE, "some", "'some'"),
         (CHOICE, ["half"], "['half']"),
         (CURVE, [1], "[1]"),
@@ -102,6 +107,7 @@ def test_with_nothing_entered_the_result_is_shown(capsys, how, actual, said):
         (3000, 3100, "You predicted 3,000 steps; the result is 3,100 steps: within 10 %."),
         ("never", math.inf, "You predicted never; the result is never: exactly."),
         ("never", 3100, "You predicted never; the result is 3,100 steps: not at all the same."),
+        (10, math.nan, "You predicted 10 steps; the result is not seen in this run: nothing to compare."),
     ],
 )
 def test_a_number_is_compared(capsys, answer, actual, said):
@@ -163,7 +169,10 @@ def test_a_form_counts_once_it_is_saved_and_begins_there_next_time(form, how, fi
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_form_refuses_nonsense_and_keeps_what_was_saved(form):
     prediction, field, button, label = form(**NUMBER)
-    for value, sentence in (("", "✗ nothing was entered yet"), ("soon", "✗ &#x27;soon&#x27; is not a number")):
+    for value, sentence in (
+        ("", "✗ nothing was entered yet"),
+        ("soon", "✗ &#x27;soon&#x27; is not a number"),
+    ):
         field.value = value
         button.click()
         assert label.value.startswith(sentence)

@@ -11,7 +11,7 @@ from coursekit.lab import session as sessions
 
 def fake_torch(gpu: str | None):
     cuda = SimpleNamespace(is_available=lambda: gpu is not None, get_device_name=lambda index: gpu)
-    return SimpleNamespace(cuda=cuda, __spec__=SimpleNamespace())
+    return SimpleNamespace(cuda=cuda)
 
 
 @pytest.mark.parametrize(("gpu", "preset"), [(None, "laptop"), ("Tesla T4", "colab")])
@@ -23,7 +23,7 @@ def test_the_hardware_chooses(monkeypatch, capsys, gpu, preset):
 
 
 def test_without_torch_there_is_no_gpu(monkeypatch):
-    monkeypatch.setattr(sessions, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert sessions._gpu() is None
 
 

@@ -39,6 +39,12 @@ def test_every_plotly_figure_has_drawn_marks(site: Site, name: str) -> None:
     assert site.failures == []
 
 
+def test_the_chapter_shows_figures_and_not_their_text(site: Site) -> None:
+    page = site.open("chapters/05_grokking.html")
+    assert page.locator(".ck-plotly").count() >= 1
+    assert "Figure({" not in page.locator(".bd-article").inner_text()
+
+
 @pytest.mark.parametrize("viewport", [{"width": 390, "height": 844}], ids=["phone"])
 @pytest.mark.parametrize("name", PAGES)
 def test_phone_has_no_sideways_scroll(site: Site, name: str) -> None:

@@ -68,7 +68,7 @@ class Prediction:
         ----------
         actual : number, choice or list of numbers
             What happened: a number, one of the choices, or for a curve one number for each position.
-            ``inf`` reads as "never".
+            ``inf`` reads as "never", ``nan`` as "not seen in this run".
         """
         if self.answer is None:
             print("No prediction was entered, so there is nothing to compare. ", end="")
@@ -92,18 +92,21 @@ class Prediction:
         if self.kind == "curve":
             positions = ", ".join(str(x) for x in self.choices)
             return f"a list of {len(self.choices)} numbers{between}, one for each of {positions}"
-        return f"a number{f' of {self.unit}' if self.unit else ''}{between}, or 'never'"
+        if self.unit == "%":
+            return f"a percentage{between}"
+        never = ", or 'never'" if self.unit == "steps" else ""
+        return f"a number{f' of {self.unit}' if self.unit else ''}{between}{never}"
 
     def _number(self, answer: Any) -> float:
         """Read ``3000``, ``"3,000"`` or ``"never"``, and hold it against the limits."""
         text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", str(answer).strip().lower())
         try:
-            value = math.inf if text == "never" else float(text)
+            value = math.inf if text == "never" and self.unit == "steps" else float(text)
         except ValueError:
             raise ValueError(f"{answer!r} is not {self.expected()}") from None
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
-        if not (low <= value <= high or value == math.inf):
+        if not (low <= value <= high or text == "never"):
             raise ValueError(f"{answer!r} is not {self.expected()}")
         return value
 
@@ -151,7 +154,7 @@ def predict(
     low, high : float
         Limits of a number, of each number of a curve. A curve needs them.
     unit : str
-        Of the numbers, such as ``"steps"``.
+        Of the numbers: ``"%"``, ``"steps"`` (then ``"never"`` is an answer too), or any other.
     default : answer
         Where the form begins.
     answer : answer
@@ -170,7 +173,7 @@ def predict(
     --------
     >>> delay = predict("doctest.delay", "At which step?", low=0, high=5_000)
     Predict: At which step?
-    To answer, write answer=... in this cell (a number from 0 to 5,000, or 'never'), and run it again.
+    To answer, write answer=... in this cell (a number from 0 to 5,000), and run it again.
     >>> delay.reveal(3_100)
     No prediction was entered, so there is nothing to compare. The result: 3,100.
     """
@@ -253,13 +256,15 @@ def _shown(prediction: Prediction) -> str:
 
 
 def _plain(value: float | None, unit: str = "") -> str:
-    """Write a number as a person would: ``3,100 steps``, ``0.25``, ``never``.
+    """Write a number as a person would.
 
-    >>> _plain(3100, "steps"), _plain(0.25), _plain(math.inf, "steps")
-    ('3,100 steps', '0.25', 'never')
+    >>> _plain(3100, "steps"), _plain(0.25), _plain(math.inf, "steps"), _plain(math.nan, "%")
+    ('3,100 steps', '0.25', 'never', 'not seen in this run')
     """
     if value is None:
         return ""
+    if math.isnan(value):
+        return "not seen in this run"
     if math.isinf(value):
         return "never"
     digits = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -274,6 +279,8 @@ def _distance(predicted: float, actual: float) -> str:
     """
     if predicted == actual:
         return "exactly"
+    if math.isnan(actual):
+        return "nothing to compare"
     if math.isinf(predicted) or math.isinf(actual):
         return "not at all the same"
     if min(predicted, actual) <= 0:

@@ -6,7 +6,6 @@ import importlib
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.util import find_spec
 from typing import Any
 
 PRESETS = ("smoke", "laptop", "colab", "paper")
@@ -86,8 +85,8 @@ def start(experiment: str, preset: str | None = None) -> Session:
     >>> session = start("grokking", preset="smoke")
     Week 5, Grokking: preset smoke (asked for by preset=).
     ...
-    >>> session.config.modulus
-    47
+    >>> session.preset
+    'smoke'
     """
     if experiment not in LABS:
         raise ValueError(f"there is no lab {experiment!r}{suggestion(experiment, LABS)}")
@@ -126,10 +125,10 @@ def _choose(preset: str | None) -> tuple[str, str]:
 
 def _gpu() -> str | None:
     """Return the name of the first CUDA device, or None."""
-    if find_spec("torch") is None:
+    try:
+        import torch
+    except ImportError:
         return None
-    import torch
-
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 

@@ -102,7 +102,9 @@ def test_steps_to_and_never() -> None:
     assert analysis.steps_to(rows)["steps"].tolist() == [100, np.inf]
     assert analysis.steps_to(rows, "train_accuracy")["steps"].tolist() == [50, 100]
     assert analysis.steps_to(rows)["budget"].tolist() == [100, 100]
-    with pytest.raises(ValueError, match="expected rows of test_accuracy, got only train_accuracy, val_accuracy"):
+    with pytest.raises(
+        ValueError, match="expected rows of test_accuracy, got only train_accuracy, val_accuracy"
+    ):
         analysis.steps_to(rows, "test_accuracy")
 
 
@@ -129,11 +131,26 @@ def test_discrete_logarithms_turn_products_into_sums(p: int) -> None:
 def test_frames_project_all_steps_on_the_last_ones_plane() -> None:
     rng = np.random.default_rng(0)
     last = wave(13, 4, 6)
-    rows = pd.concat([curves({0: (0.1, 0.0), 10: (1.0, 0.5)})] + [
-        curves({0: (2.0, 2.1), 10: (0.1, 0.2)}).replace({"train_accuracy": "train_loss", "val_accuracy": "val_loss"})
-    ])  # fmt: skip
-    frames = analysis.training_frames(rows, {0: rng.normal(size=(13, 6)), 10: last})
-    assert frames["frequency"] == 4
+    losses = curves({0: (2.0, 2.1), 10: (0.1, 0.2)})
+    losses["metric"] = losses["metric"].str.replace("accuracy", "loss")
+    rows = pd.concat([curves({0: (0.1, 0.0), 10: (1.0, 0.5)}), losses])
+    points = analysis.circle_points({0: rng.normal(size=(13, 6)), 10: last})
+    np.testing.assert_allclose(np.linalg.norm(points[10], axis=1), 1)
+    frames = analysis.training_frames(rows, points)
     assert frames["steps"] == [0, 10]
     assert frames["val_loss"] == [2.1, 0.2]
-    np.testing.assert_allclose(np.linalg.norm(frames["embeddings"][1], axis=1), 1, atol=1e-3)
+    assert np.shape(frames["embeddings"]) == (2, 13, 2)
+
+
+def test_a_matrix_comes_back_from_its_rows() -> None:
+    matrix = np.random.default_rng(0).normal(size=(4, 3))
+    rows = pd.DataFrame(
+        [
+            {"step": step, "metric": m, "value": v}
+            for step in (1, 2)
+            for m, v in analysis.matrix_rows("W", step * matrix)
+        ]
+    )
+    np.testing.assert_allclose(analysis.stored_matrices(rows, "W")[2], 2 * matrix, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"expected rows with a matrix V\[i,j\], got none"):
+        analysis.stored_matrices(rows, "V")

@@ -27,7 +27,9 @@ def test_the_papers_grids_use_its_network_and_its_split(figure: str) -> None:
 
 
 def test_figure_1_left_has_no_weight_decay_and_the_others_one() -> None:
-    decays = {figure: {variant.weight_decay for variant in configs.paper(figure).variants} for figure in FIGURES}
+    decays = {
+        figure: {variant.weight_decay for variant in configs.paper(figure).variants} for figure in FIGURES
+    }
     assert decays == {"1_left": {0.0}, "1_center": {1.0}, "2_left": {0.0, 1.0}, "2_right": {1.0}, "6": {1.0}}
     assert len(configs.paper("2_left").variants) == 9
     assert len(configs.paper("1_center").seeds) == 7
@@ -55,7 +57,10 @@ def test_the_hash_tells_configs_apart() -> None:
         ({"operations": ("plus",)}, "operation must be one of add"),
         ({"operations": ()}, "operations must hold at least one"),
         ({"modulus": 48}, "modulus must be prime, got 48; take 53"),
-        ({"train_fractions": (0.5, 0.0)}, r"train_fraction must lie between 0 and 1, both left out, got 0\.0"),
+        (
+            {"train_fractions": (0.5, 0.0)},
+            r"train_fraction must lie between 0 and 1, both left out, got 0\.0",
+        ),
         ({"train_fractions": (1.2,)}, r"got 1\.2"),
         ({"max_steps": 0}, "max_steps must be 1 or more, got 0"),
         ({"seeds": (-1,)}, "seeds must be whole numbers"),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from coursekit.experiments.grokking.data import (
-    OPERATIONS,
     OPENAI_OPERATORS,
+    OPERATIONS,
     PERMUTATIONS,
     Vocabulary,
     mirror_equations,
@@ -107,7 +107,13 @@ def test_openai_tokens() -> None:
     vocabulary = Vocabulary("openai", "div", P)
     assert vocabulary.size == 2 + 20 + 97 + 120
     row = vocabulary.encode(np.array([[77, 47]]), np.array([78]))[0]
-    names = ["<|eos|>", "=", *OPENAI_OPERATORS, *map(str, range(97)), *("".join(map(str, p)) for p in PERMUTATIONS)]
+    names = [
+        "<|eos|>",
+        "=",
+        *OPENAI_OPERATORS,
+        *map(str, range(97)),
+        *("".join(map(str, p)) for p in PERMUTATIONS),
+    ]
     assert [names[t] for t in row] == ["<|eos|>", "77", "/", "47", "=", "78", "<|eos|>"]
     row = Vocabulary("openai", "s5", P).encode(np.array([[0, 119]]), np.array([119]))[0]
     assert [names[t] for t in row] == ["<|eos|>", "01234", "s5", "43210", "=", "43210", "<|eos|>"]

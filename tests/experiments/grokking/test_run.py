@@ -95,7 +95,9 @@ KILLED = replace(
     TINY,
     max_steps=600,
     eval_every=5,
-    variants=(Variant("all at once", weight_decay=1.0, decay_towards="init", gradient_noise=0.1, weight_noise=0.01),),
+    variants=(
+        Variant("all at once", weight_decay=1.0, decay_towards="init", gradient_noise=0.1, weight_noise=0.01),
+    ),
 )
 
 
@@ -127,7 +129,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.write_text("")
-    with pytest.raises(OSError, match="could not write .* is not a folder"):
+    with pytest.raises(OSError, match=r"could not write .* is not a folder"):
         quiet(TINY, folder=blocked / "run")
 
 
@@ -146,7 +148,7 @@ def test_a_diverging_network_is_taken_out_and_the_others_go_on(tmp_path: Path) -
 def test_outliers_change_that_many_training_answers_only() -> None:
     config = replace(TINY, n_outliers=10)
     setting = next(config.settings)
-    clean, train_numbers, val_numbers = module._equations(TINY, setting)
+    clean, train_numbers, _ = module._equations(TINY, setting)
     noisy, _, _ = module._equations(config, setting)
     changed = np.flatnonzero((clean != noisy).any(1))
     assert 5 <= len(changed) <= 10  # some get their own answer back
@@ -167,12 +169,16 @@ def test_kept_weights_are_the_networks_own() -> None:
     record = made.networks[1]
     assert record.steps == [0, 10, 20]
     logits = record.logits()
-    pairs, answers = operation_table("div", 11)
+    _, answers = operation_table("div", 11)
     _, val_numbers = record.split()
     accuracy = (logits[val_numbers].argmax(1) == answers[val_numbers]).mean()
     rows = made.rows
-    measured = rows[(rows["seed"] == 1) & (rows["step"] == 20) & (rows["metric"] == "val_accuracy")]["value"].item()
-    assert accuracy == pytest.approx(measured, abs=0.03)  # the two operator tokens may win in the run, never here
+    measured = rows[(rows["seed"] == 1) & (rows["step"] == 20) & (rows["metric"] == "val_accuracy")][
+        "value"
+    ].item()
+    assert accuracy == pytest.approx(
+        measured, abs=0.03
+    )  # the two operator tokens may win in the run, never here
 
 
 def test_sharpness_is_positive_and_larger_in_a_larger_box() -> None:
@@ -202,8 +208,6 @@ def test_sharpness_of_a_parabola_like_minimum_beats_random_directions() -> None:
         torch.nn.utils.vector_to_parameters(start + sign * 1e-3 * (start.abs() + 1), network.parameters())
         corners.append(100 * (loss() - here) / (1 + here))
     assert found > max(corners)
-
-
 
 
 def test_grokking_is_seen_at_laptop() -> None:

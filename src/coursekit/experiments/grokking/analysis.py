@@ -48,10 +48,14 @@ def steps_to(rows: pd.DataFrame, metric: str = "val_accuracy", threshold: float 
     """
     curve = rows[rows["metric"] == metric]
     if curve.empty:
-        raise ValueError(f"expected rows of {metric}, got only {', '.join(sorted(set(rows['metric'])))}; choose one of these")
+        raise ValueError(
+            f"expected rows of {metric}, got only {', '.join(sorted(set(rows['metric'])))}; choose one of these"
+        )
     reached = curve[curve["value"] >= threshold].groupby(RUN_KEYS)["step"].min()
     budget = curve.groupby(RUN_KEYS)["step"].max().rename("budget")
-    return budget.to_frame().join(reached.rename("steps").astype(float)).fillna({"steps": np.inf}).reset_index()
+    return (
+        budget.to_frame().join(reached.rename("steps").astype(float)).fillna({"steps": np.inf}).reset_index()
+    )
 
 
 def time_to_generalize(rows: pd.DataFrame) -> pd.DataFrame:
@@ -68,12 +72,15 @@ def time_to_generalize(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     groups = ["operation", "modulus", "variant", "train_fraction"]
     for keys, group in val.groupby(groups):
-        same = train.set_index(groups).loc[[keys], "steps"]
+        same = train.loc[group.index, "steps"]
         interval = bootstrap_interval(group["steps"].to_numpy(), np.median)
         found.append(
             dict(zip(groups, keys, strict=True))
             | {"median": interval.value, "low": interval.low, "high": interval.high, "n": len(group)}
-            | {"n_generalized": int(np.isfinite(group["steps"]).sum()), "train_median": float(np.median(same))}
+            | {
+                "n_generalized": int(np.isfinite(group["steps"]).sum()),
+                "train_median": float(np.median(same)),
+            }
         )
     return pd.DataFrame(found)
 
@@ -121,11 +128,13 @@ def tsne(weights: Floats, *, seed: int = 0, perplexity: float = 15.0) -> Floats:
     """
     from sklearn.manifold import TSNE
 
-    return TSNE(perplexity=min(perplexity, (len(weights) - 1) / 3), random_state=seed, init="pca").fit_transform(weights)
+    return TSNE(
+        perplexity=min(perplexity, (len(weights) - 1) / 3), random_state=seed, init="pca"
+    ).fit_transform(weights)
 
 
 def fourier_basis(p: int) -> Floats:
-    """Waves around a circle of p symbols, as orthonormal rows: constant, cos 1, sin 1, cos 2, sin 2, …
+    """Waves around a circle of p symbols, as orthonormal rows: constant, cos 1, sin 1, cos 2, sin 2 and so on.
 
     Parameters
     ----------
@@ -153,7 +162,9 @@ def fourier_basis(p: int) -> Floats:
     True
     """
     if p % 2 == 0:
-        raise ValueError(f"the basis needs an odd number of symbols, got {p}; the course's moduli are primes above 2")
+        raise ValueError(
+            f"the basis needs an odd number of symbols, got {p}; the course's moduli are primes above 2"
+        )
     angle = 2 * np.pi * np.outer(np.arange(1, p // 2 + 1), np.arange(p)) / p
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=1).reshape(p - 1, p)
     return np.concatenate([np.full((1, p), p**-0.5), waves * np.sqrt(2 / p)])
@@ -204,7 +215,9 @@ def key_frequencies(weights: Floats, n: int | None = None, *, share: float = 0.9
     return [int(k) + 1 for k in order[:n]]
 
 
-def split_logits(logits: Floats, pairs: NDArray[np.int64], frequencies: Sequence[int]) -> tuple[Floats, Floats]:
+def split_logits(
+    logits: Floats, pairs: NDArray[np.int64], frequencies: Sequence[int]
+) -> tuple[Floats, Floats]:
     """Split the logits of modular addition into the part that is a wave in a + b of the frequencies, and the rest.
 
     Parameters
@@ -304,38 +317,84 @@ def discrete_logarithms(p: int) -> NDArray[np.int64]:
     raise ValueError(f"only a prime has a primitive root for all its residues, got {p}; take a prime")
 
 
-def training_frames(
-    rows: pd.DataFrame, embeddings: Mapping[int, Floats], *, frequency: int | None = None
-) -> dict[str, Any]:
-    """What the chapter's training scrubber shows of one run: curves, and its embedding as it takes shape.
+def circle_points(matrices: Mapping[int, Floats], frequency: int | None = None) -> dict[int, Floats]:
+    """Watch the symbols' vectors move in the plane in which they end up on a circle.
+
+    Parameters
+    ----------
+    matrices : mapping
+        Step → array [p, d].
+    frequency : int, optional
+        Default: the strongest one at the last step.
+
+    Returns
+    -------
+    dict
+        Step → array [p, 2]: the vectors along the two directions in which the last matrix has its cos and sin parts of
+        that frequency. The plane is the same at all steps.
+    """
+    last = np.asarray(matrices[max(matrices)], dtype=float)
+    frequency = frequency or key_frequencies(last, 1)[0]
+    directions = fourier_basis(len(last))[2 * frequency - 1 : 2 * frequency + 1] @ last
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return {step: np.asarray(matrix, dtype=float) @ directions.T for step, matrix in matrices.items()}
+
+
+def training_frames(rows: pd.DataFrame, points: Mapping[int, Floats]) -> dict[str, Any]:
+    """What the training scrubber shows of one run: its curves at the steps of `points`, and the points.
 
     Parameters
     ----------
     rows : DataFrame
         Rows of one run.
-    embeddings : mapping
-        Step → array [p, d].
-    frequency : int, optional
-        Project on the cos and sin of this frequency. Default: the strongest one at the end.
+    points : mapping
+        Step → array [p, 2].
 
     Returns
     -------
     dict
-        `steps`, `train_accuracy`, `val_accuracy`, `train_loss`, `val_loss`, `embeddings` ([p, 2] a step), `frequency`.
-
-    Notes
-    -----
-    The plane is the same in all frames: the two directions of the space of embeddings along which the last one has its
-    cos and sin parts of that frequency.
+        `steps`, `train_accuracy`, `val_accuracy`, `train_loss`, `val_loss`, `embeddings`.
     """
-    steps = sorted(embeddings)
-    last = np.asarray(embeddings[steps[-1]], dtype=float)
-    frequency = frequency or key_frequencies(last, 1)[0]
-    directions = fourier_basis(len(last))[2 * frequency - 1 : 2 * frequency + 1] @ last
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    curves = rows.pivot(index="step", columns="metric", values="value").loc[steps]
-    frames: dict[str, Any] = {"steps": steps, "frequency": frequency}
+    steps = sorted(points)
+    frames: dict[str, Any] = {"steps": steps}
     for metric in ("train_accuracy", "val_accuracy", "train_loss", "val_loss"):
-        frames[metric] = [float(v) for v in curves[metric]]
-    frames["embeddings"] = [(embeddings[step] @ directions.T).round(3).tolist() for step in steps]
-    return frames
+        curve = rows[rows["metric"] == metric].set_index("step")["value"]
+        frames[metric] = curve.loc[steps].tolist()
+    return frames | {"embeddings": [np.round(points[step], 3).tolist() for step in steps]}
+
+
+def matrix_rows(name: str, matrix: Floats) -> list[tuple[str, float]]:
+    """A matrix as metrics and values, `name[i,j]`, so that a run can carry it; four significant digits.
+
+    Examples
+    --------
+    >>> matrix_rows("W", np.array([[1.0, 2.34567]]))
+    [('W[0,0]', 1.0), ('W[0,1]', 2.346)]
+    """
+    return [(f"{name}[{i},{j}]", float(f"{value:.4g}")) for (i, j), value in np.ndenumerate(matrix)]
+
+
+def stored_matrices(rows: pd.DataFrame, name: str) -> dict[int, Floats]:
+    """Step → the matrix that `matrix_rows` stored under a name.
+
+    Raises
+    ------
+    ValueError
+        If the rows carry no such matrix.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame([{"step": 5, "metric": m, "value": v} for m, v in matrix_rows("W", np.eye(2))])
+    >>> stored_matrices(rows, "W")[5].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    places = rows["metric"].str.extract(rf"^{name}\[(\d+),(\d+)\]$").dropna().astype(int)
+    if places.empty:
+        raise ValueError(f"expected rows with a matrix {name}[i,j], got none; the run did not store one")
+    found = {}
+    for step, part in rows.loc[places.index].groupby("step"):
+        at = places.loc[part.index]
+        matrix = np.full((at[0].max() + 1, at[1].max() + 1), np.nan)
+        matrix[at[0], at[1]] = part["value"]
+        found[int(str(step))] = matrix
+    return found

@@ -52,7 +52,9 @@ class Variant:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}; 0 switches it off")
         if self.decay_towards not in ("origin", "init"):
-            raise ValueError(f"decay_towards must be origin or init, got {self.decay_towards!r}; choose one of them")
+            raise ValueError(
+                f"decay_towards must be origin or init, got {self.decay_towards!r}; choose one of them"
+            )
 
 
 VARIANTS = {
@@ -107,7 +109,8 @@ class GrokkingConfig:
     norm : {"layer_norm", "none"}
     norm_position : {"post", "pre"}
     vocabulary : {"compact", "openai"}
-        "compact": ``x ∘ y = z``. "openai": openai/grok's 239 tokens with <|eos|> at both ends, the last one counted in the loss.
+        "compact": ``x ∘ y = z``. "openai": openai/grok's 239 tokens with <|eos|> at both ends, the last one counted in
+        the loss.
     batch_size : int
         Equations a step, at most half of the training set.
     max_steps : int
@@ -152,24 +155,33 @@ class GrokkingConfig:
             ("vocabulary", ("compact", "openai")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be {' or '.join(allowed)}, got {getattr(self, name)!r}; choose one of them")
+                raise ValueError(
+                    f"{name} must be {' or '.join(allowed)}, got {getattr(self, name)!r}; choose one of them"
+                )
         for seed in self.seeds:
             if not 0 <= seed < 2**32:
                 raise ValueError(f"seeds must be whole numbers from 0 to 2³² − 1, got {seed}; choose another")
         if self.eval_growth < 1:
-            raise ValueError(f"eval_growth must be 1 or more, got {self.eval_growth}; 1 evaluates at even distances")
+            raise ValueError(
+                f"eval_growth must be 1 or more, got {self.eval_growth}; 1 evaluates at even distances"
+            )
         names = [variant.name for variant in self.variants]
         if len(set(names)) < len(names):
-            raise ValueError(f"variants must differ in name, since rows are told apart by it, got {names}; rename one")
+            raise ValueError(
+                f"variants must differ in name, since rows are told apart by it, got {names}; rename one"
+            )
         if self.vocabulary == "openai" and self.modulus != 97:
-            raise ValueError(f"the openai vocabulary has the numbers 0 to 96, got modulus {self.modulus}; take 'compact'")
+            raise ValueError(
+                f"the openai vocabulary has the numbers 0 to 96, got modulus {self.modulus}; take 'compact'"
+            )
         for operation in self.operations:
             n = len(operation_table(operation, self.modulus)[0])
             for fraction in self.train_fractions:
                 n_train = len(split_equations(n, fraction, 0)[0])
                 if not 0 <= self.n_outliers <= n_train // 2:
                     raise ValueError(
-                        f"n_outliers must be between 0 and half of the {n_train} training equations, got {self.n_outliers}; lower it"
+                        f"n_outliers must be between 0 and half of the {n_train} training equations, "
+                        f"got {self.n_outliers}; lower it"
                     )
 
     @property
@@ -209,7 +221,10 @@ def laptop() -> GrokkingConfig:
 def colab() -> GrokkingConfig:
     """The paper's network on its own table, over a range of data fractions, for a free GPU."""
     return GrokkingConfig(
-        train_fractions=(0.3, 0.35, 0.4, 0.5, 0.6, 0.8), max_steps=20_000, stop_at_val_accuracy=0.99, eval_growth=1.02
+        train_fractions=(0.3, 0.35, 0.4, 0.5, 0.6, 0.8),
+        max_steps=20_000,
+        stop_at_val_accuracy=0.99,
+        eval_growth=1.02,
     )
 
 
@@ -237,7 +252,9 @@ def paper(figure: str = "2_right") -> GrokkingConfig:
         return replace(base, variants=(VARIANTS["adam"],), max_steps=1_000_000)
     if figure == "1_center":
         fractions = tuple(round(0.01 * k, 2) for k in range(25, 51))
-        return replace(base, operations=("s5",), train_fractions=fractions, seeds=tuple(range(7)), max_steps=500_000)
+        return replace(
+            base, operations=("s5",), train_fractions=fractions, seeds=tuple(range(7)), max_steps=500_000
+        )
     if figure == "2_left":
         return replace(base, operations=("s5",), train_fractions=_TENTHS, variants=tuple(VARIANTS.values()))
     if figure == "2_right":
@@ -256,7 +273,9 @@ def measured(name: str) -> GrokkingConfig:
         If the name is unknown.
     """
     small, table = laptop(), GrokkingConfig(eval_growth=1.02)
-    efficiency = replace(small, train_fractions=(0.5, 0.6, 0.7, 0.8), seeds=(0, 1), max_steps=6000, eval_every=100)
+    efficiency = replace(
+        small, train_fractions=(0.5, 0.6, 0.7, 0.8), seeds=(0, 1), max_steps=6000, eval_every=100
+    )
     configs = {
         # Figures 1 left and 4, by the paper's network with weight decay 1, as in most of its figures, and without.
         "division_97": replace(table, max_steps=6000, eval_every=50),
@@ -272,7 +291,13 @@ def measured(name: str) -> GrokkingConfig:
         ),
         # Figure 3 right and the scrubber: one block, so that the circle is all there is to see.
         "addition_97": replace(
-            table, operations=("add",), train_fractions=(0.4,), seeds=(0,), n_layers=1, max_steps=6000, eval_every=50
+            table,
+            operations=("add",),
+            train_fractions=(0.4,),
+            seeds=(0,),
+            n_layers=1,
+            max_steps=6000,
+            eval_every=50,
         ),
         # Figure 2 left and figure 6, by the small network on the small table.
         "variants": replace(
@@ -292,7 +317,9 @@ def measured(name: str) -> GrokkingConfig:
             stop_at_val_accuracy=0.99,
         ),
         # Figure 7: as many steps as let about half of the networks generalize.
-        "sharpness": replace(small, seeds=tuple(range(20)), max_steps=4500, stop_at_val_accuracy=None, eval_every=500),
+        "sharpness": replace(
+            small, seeds=tuple(range(20)), max_steps=4500, stop_at_val_accuracy=None, eval_every=500
+        ),
     }
     if name not in configs:
         raise ValueError(f"name must be one of {', '.join(configs)}, got {name!r}; choose one of them")

@@ -77,18 +77,25 @@ OPERATIONS: dict[str, Operation] = {
         needs_prime=True,
     ),
     "x2_y2": Operation("x² + y²", "x**2+y**2_mod_97", lambda x, y, p: (x**2 + y**2) % p, commutative=True),
-    "x2_xy_y2": Operation("x² + xy + y²", "x**2+y**2+x*y_mod_97", lambda x, y, p: (x**2 + x * y + y**2) % p, commutative=True),
-    "x2_xy_y2_x": Operation("x² + xy + y² + x", "x**2+y**2+x*y+x_mod_97", lambda x, y, p: (x**2 + x * y + y**2 + x) % p),
+    "x2_xy_y2": Operation(
+        "x² + xy + y²", "x**2+y**2+x*y_mod_97", lambda x, y, p: (x**2 + x * y + y**2) % p, commutative=True
+    ),
+    "x2_xy_y2_x": Operation(
+        "x² + xy + y² + x", "x**2+y**2+x*y+x_mod_97", lambda x, y, p: (x**2 + x * y + y**2 + x) % p
+    ),
     "x3_xy": Operation("x³ + xy", "x**3+x*y_mod_97", lambda x, y, p: (x**3 + x * y) % p),
     "x3_xy2_y": Operation("x³ + xy² + y", "x**3+x*y**2+y_mod_97", lambda x, y, p: (x**3 + x * y**2 + y) % p),
     "s5": Operation("x · y in S5", "s5", lambda x, y, _: _compose(x, y), "s5"),
-    "s5_conj": Operation("x · y · x⁻¹ in S5", "s5conj", lambda x, y, _: _compose(_compose(x, y), _invert(x)), "s5"),
+    "s5_conj": Operation(
+        "x · y · x⁻¹ in S5", "s5conj", lambda x, y, _: _compose(_compose(x, y), _invert(x)), "s5"
+    ),
     "s5_aba": Operation("x · y · x in S5", "s5aba", lambda x, y, _: _compose(_compose(x, y), x), "s5"),
 }
 
 # openai/grok's 20 operator tokens: the twelve of the paper and eight more.
 OPENAI_OPERATORS = sorted(
-    [kind.openai_name for kind in OPERATIONS.values()] + ["*", "**2+", "**3+", "+*", "+-", "copy", "reverse", "sort"]
+    [kind.openai_name for kind in OPERATIONS.values()]
+    + ["*", "**2+", "**3+", "+*", "+-", "copy", "reverse", "sort"]
 )
 
 
@@ -146,13 +153,16 @@ def n_symbols(operation: str, modulus: int) -> int:
 def validate_operation(operation: str, modulus: int) -> None:
     """Refuse an unknown operation, or a modulus that does not suit it, with a ValueError that says what would."""
     if operation not in OPERATIONS:
-        raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, got {operation!r}; choose one of them")
+        raise ValueError(
+            f"operation must be one of {', '.join(OPERATIONS)}, got {operation!r}; choose one of them"
+        )
     if modulus < 3:
         raise ValueError(f"modulus must be a whole number from 3 on, got {modulus}; the paper uses 97")
     if OPERATIONS[operation].needs_prime and not is_prime(modulus):
         near = next(p for p in itertools.count(modulus) if is_prime(p))
         raise ValueError(
-            f"{operation} divides, so modulus must be prime, got {modulus}; take {near}, or an operation without division"
+            f"{operation} divides, so modulus must be prime, got {modulus}; "
+            f"take {near}, or an operation without division"
         )
 
 
@@ -204,12 +214,14 @@ def split_equations(
     """
     if not 0 < train_fraction < 1:
         raise ValueError(
-            f"train_fraction must lie between 0 and 1, both left out, got {train_fraction}; 0.5 trains on half of the table"
+            f"train_fraction must lie between 0 and 1, both left out, got {train_fraction}; "
+            "0.5 trains on half of the table"
         )
     n_train = round(n * train_fraction)
     if not 0 < n_train < n:
         raise ValueError(
-            f"train_fraction={train_fraction} of {n} equations leaves {n_train} to train on and {n - n_train} to validate on; "
+            f"train_fraction={train_fraction} of {n} equations leaves {n_train} to train on and "
+            f"{n - n_train} to validate on; "
             "both need at least one"
         )
     order = np.arange(n)
@@ -278,4 +290,3 @@ class Vocabulary:
         operator_token = 2 + OPENAI_OPERATORS.index(OPERATIONS[self.operation].openai_name)
         end, equals, operator = (np.full_like(x, token) for token in (0, 1, operator_token))
         return np.stack([end, x, operator, y, equals, z, end], axis=1)
-

@@ -34,6 +34,15 @@ def learning_curves(rows: pd.DataFrame) -> go.Figure:
     ------
     ValueError
         If a column or a metric is missing.
+
+    Examples
+    --------
+    >>> run = dict(seed=0, operation="div", modulus=97, train_fraction=0.5, variant="adamw", step=100)
+    >>> measured = {"train_accuracy": 1.0, "val_accuracy": 0.1}
+    >>> rows = [run | dict(metric=metric, value=value) for metric, value in measured.items()]
+    >>> fig = learning_curves(pd.DataFrame(rows))
+    >>> fig.layout.title.text, [trace.name for trace in fig.data]
+    ('Accuracy: x / y, mod 97, 50% of the data, adamw', ['training', 'validation'])
     """
     fig = _curves(rows, "accuracy")
     fig.update_yaxes(tickformat=".0%", range=[-0.02, 1.05])
@@ -115,6 +124,13 @@ def data_efficiency(rows: pd.DataFrame) -> go.Figure:
     ------
     ValueError
         If a column or the metric is missing.
+
+    Examples
+    --------
+    >>> run = dict(seed=0, operation="div", modulus=97, train_fraction=0.5, variant="adamw", step=100)
+    >>> rows = pd.DataFrame([run | dict(metric="val_accuracy", value=value, step=value) for value in (0, 1)])
+    >>> float(data_efficiency(rows).data[0].y[0])
+    1.0
     """
     return _best_accuracy(rows, ("operation", "modulus", "variant"), "Data efficiency")
 
@@ -169,6 +185,13 @@ def embedding_circle(
     Notes
     -----
     The paper shows t-SNE, which bends distances; a projection does not.
+
+    Examples
+    --------
+    >>> angle = 2 * np.pi * 3 * np.arange(7) / 7
+    >>> fig = embedding_circle(np.stack([np.cos(angle), np.sin(angle)], axis=1), frequency=3)
+    >>> fig.layout.title.text
+    'Symbols, frequency 3 (100% of the variance), lines add 5'
     """
     centered = _centered(weights)
     n = len(centered)
@@ -225,6 +248,13 @@ def fourier_spectrum(weights: ArrayLike) -> go.Figure:
     ------
     ValueError
         If the weights are not a matrix of at least 3 rows and 2 columns, or the number of symbols is even.
+
+    Examples
+    --------
+    >>> angle = 2 * np.pi * 3 * np.arange(7) / 7
+    >>> fig = fourier_spectrum(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    >>> [round(float(share), 3) for share in fig.data[0].y]
+    [0.0, 0.0, 1.0]
     """
     shares = _power_shares(_centered(weights))
     fig = figures.figure("Fourier spectrum of the symbols", "frequency", "share of the variance")
@@ -253,6 +283,13 @@ def operation_table(operation: str, modulus: int = 97, *, hidden: Sequence[int] 
     ------
     ValueError
         If the operation is unknown, or the modulus does not suit it.
+
+    Examples
+    --------
+    >>> operation_table("add", 3).data[0].z
+    array([[0., 1., 2.],
+           [1., 2., 0.],
+           [2., 0., 1.]])
     """
     pairs, answers = data.operation_table(operation, modulus)
     n = int(answers.max()) + 1

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from coursekit import results
+from coursekit.experiments.grokking import config as configs
+from coursekit.experiments.grokking.analysis import circle_points, matrix_rows, pca
 from coursekit.experiments.grokking.config import GrokkingConfig, Setting
 from coursekit.experiments.grokking.data import Vocabulary, mirror_equations, operation_table, split_equations
 from coursekit.model import Transformer, TransformerConfig
@@ -68,7 +70,9 @@ class NetworkRecord:
     def logits(self, at: int = -1) -> NDArray[np.float32]:
         """Scores of every symbol as the answer of every equation of the table, [n_equations, p]."""
         vocabulary = self.vocabulary
-        tokens = torch.from_numpy(vocabulary.encode(*operation_table(self.setting.operation, self.config.modulus)))
+        tokens = torch.from_numpy(
+            vocabulary.encode(*operation_table(self.setting.operation, self.config.modulus))
+        )
         with torch.no_grad():
             scores = self.network(at)(tokens[:, : -vocabulary.n_answer])[:, -1, vocabulary.symbols]
         return scores.numpy()
@@ -116,7 +120,8 @@ def run(
     -------
     results.Run
         Rows with the metrics train_accuracy, val_accuracy, train_loss, val_loss (nats per answer token) at each
-        evaluated step, and at each network's last step steps_to_99_train and steps_to_99_val (inf: not within the budget).
+        evaluated step, and at each network's last step steps_to_99_train and steps_to_99_val (inf: not within the
+        budget).
 
     Raises
     ------
@@ -132,12 +137,16 @@ def run(
     config_hash = results.config_hash(config)
     settings = list(config.settings)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    header = results.new_header(EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None)
+    header = results.new_header(
+        EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None
+    )
     if folder is not None:
         header = _continue(header, Path(folder), resume)
     groups = _group(config, settings, device)
     found: list[list[Row]] = [[] for _ in groups]
-    kept: dict[Setting, NetworkRecord] = {s: NetworkRecord(s, config) for s in settings} if keep_weights else {}
+    kept: dict[Setting, NetworkRecord] = (
+        {s: NetworkRecord(s, config) for s in settings} if keep_weights else {}
+    )
     diverged: list[str] = []
 
     def job(number: int) -> Callable[[Callable[[int], None], threading.Event], None]:
@@ -153,14 +162,18 @@ def run(
             if folder is not None:
                 name = f"group-{number:04d}"
                 checkpoints = Checkpoints(
-                    Path(folder) / "checkpoints" / name, f"{EXPERIMENT} {config_hash} {name}", seconds=checkpoint_seconds
+                    Path(folder) / "checkpoints" / name,
+                    f"{EXPERIMENT} {config_hash} {name}",
+                    seconds=checkpoint_seconds,
                 )
             rows = found[number]
             train(
                 stack,
                 rows,
                 lambda: _record(config, members, stack, rows, kept, diverged),
-                record_at=evaluation_steps(config.max_steps, every=config.eval_every, growth=config.eval_growth),
+                record_at=evaluation_steps(
+                    config.max_steps, every=config.eval_every, growth=config.eval_growth
+                ),
                 schedule=warmup(10),
                 checkpoints=checkpoints,
                 progress=advance,
@@ -208,7 +221,9 @@ def network_shape(config: GrokkingConfig, setting: Setting) -> TransformerConfig
     )
 
 
-def sharpness(record: NetworkRecord, at: int = -1, *, epsilon: float = 1e-3, max_iterations: int = 10) -> float:
+def sharpness(
+    record: NetworkRecord, at: int = -1, *, epsilon: float = 1e-3, max_iterations: int = 10
+) -> float:
     """Keskar et al.'s φ = 100 · (max f(x + y) − f(x)) / (1 + f(x)) over the box |y_i| ≤ ε (|x_i| + 1).
 
     Parameters
@@ -250,8 +265,60 @@ def sharpness(record: NetworkRecord, at: int = -1, *, epsilon: float = 1e-3, max
     radius = epsilon * (np.abs(start) + 1)
     bounds = np.stack([start - radius, start + radius], axis=1)
     here = -negative_loss(start)[0]
-    best = minimize(negative_loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iterations})
+    best = minimize(
+        negative_loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iterations}
+    )
     return 100 * (-float(best.fun) - here) / (1 + here)
+
+
+def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> results.Run:
+    """Make a run of `config.measured` again and keep it in `measured/`.
+
+    Parameters
+    ----------
+    name : str
+    folder : path
+        Where the run works; an interrupted one goes on from there.
+    n_workers : int, optional
+
+    Notes
+    -----
+    `sharpness` gets a row of φ for each network's last step. `addition_97` gets the final rows of the output matrix for
+    the symbols, turned into their first 20 principal components, and `circle`, their place in the plane of the
+    strongest frequency, at every third evaluated step.
+    """
+    keep = name in ("addition_97", "sharpness")
+    made = run(
+        configs.measured(name),
+        folder=folder,
+        resume=not keep,
+        preset="measured",
+        n_workers=n_workers,
+        keep_weights=keep,
+    )
+    new: list[Row] = []
+    for record in made.networks:
+        keys = _keys(record.config, record.setting)
+        if name == "sharpness":
+            new.append(_row(keys, record.steps[-1], "sharpness", sharpness(record), None, None))
+        else:
+            new += _stored_circle(record, keys)
+    rows = pd.concat([made.rows, pd.DataFrame(new)]) if new else made.rows
+    results.write_measured(EXPERIMENT, name, made.header, rows)
+    return results.Run(made.header, rows)
+
+
+def _stored_circle(record: NetworkRecord, keys: Row) -> list[Row]:
+    frames = sorted({*range(0, len(record.steps), 3), len(record.steps) - 1})
+    points = circle_points({record.steps[at]: record.unembedding(at) for at in frames})
+    new = [
+        _row(keys, step, metric, value, None, None)
+        for step, matrix in points.items()
+        for metric, value in matrix_rows("circle", matrix)
+    ]
+    for metric, value in matrix_rows("unembedding", pca(record.unembedding(), 20)):
+        new.append(_row(keys, record.steps[-1], metric, value, None, None))
+    return new
 
 
 def _vocabulary(config: GrokkingConfig, setting: Setting) -> Vocabulary:
@@ -272,7 +339,9 @@ def _equations(
     pairs, answers = operation_table(setting.operation, config.modulus)
     train_numbers, val_numbers = _split(config, setting)
     if config.n_outliers:
-        chosen = np.random.default_rng(setting.seed).choice(train_numbers, 2 * config.n_outliers, replace=False)
+        chosen = np.random.default_rng(setting.seed).choice(
+            train_numbers, 2 * config.n_outliers, replace=False
+        )
         answers = answers.copy()
         answers[chosen[: config.n_outliers]] = answers[chosen[config.n_outliers :]]
     return _vocabulary(config, setting).encode(pairs, answers), train_numbers, val_numbers
@@ -307,8 +376,12 @@ def _group(config: GrokkingConfig, settings: Sequence[Setting], device: str) -> 
     alike: dict[object, list[Setting]] = {}
     for setting in settings:
         n_train = len(_split(config, setting)[0])
-        alike.setdefault((network_shape(config, setting), _batch_size(config, setting, n_train)), []).append(setting)
-    return [group[i : i + STACK_AT_MOST] for group in alike.values() for i in range(0, len(group), STACK_AT_MOST)]
+        alike.setdefault((network_shape(config, setting), _batch_size(config, setting, n_train)), []).append(
+            setting
+        )
+    return [
+        group[i : i + STACK_AT_MOST] for group in alike.values() for i in range(0, len(group), STACK_AT_MOST)
+    ]
 
 
 def _record(
@@ -338,7 +411,10 @@ def _record(
         now.append(_row(keys, stack.step, "val_loss", val_loss[i], None, n_val))
         broken = not math.isfinite(train_loss[i])
         if broken:
-            diverged.append(f"the loss of {setting.operation}, {setting.variant.name}, seed {setting.seed} became NaN by step {stack.step}")
+            diverged.append(
+                f"the loss of {setting.operation}, {setting.variant.name}, seed {setting.seed} "
+                f"became NaN by step {stack.step}"
+            )
         if setting in kept:
             kept[setting].steps.append(stack.step)
             kept[setting].weights.append({name: w.numpy() for name, w in stack.weights(r).items()})
@@ -347,7 +423,16 @@ def _record(
             finished.append(r)
             mine = [row for row in [*before, *now] if all(row[name] == value for name, value in keys.items())]
             for split in ("train", "val"):
-                now.append(_row(keys, stack.step, f"steps_to_99_{split}", _steps_to_99(mine, f"{split}_accuracy"), None, None))
+                now.append(
+                    _row(
+                        keys,
+                        stack.step,
+                        f"steps_to_99_{split}",
+                        _steps_to_99(mine, f"{split}_accuracy"),
+                        None,
+                        None,
+                    )
+                )
         new += now
     stack.retire(finished)
     return new
@@ -369,19 +454,23 @@ def _row(keys: Row, step: int, metric: str, value: float, stderr: float | None, 
 
 def _steps_to_99(rows: Sequence[Row], metric: str) -> float:
     """First evaluated step at which the metric is at least 0.99; inf if none is."""
-    return min((float(r["step"]) for r in rows if r["metric"] == metric and r["value"] >= 0.99), default=math.inf)  # type: ignore[arg-type, operator]
+    return min(
+        (float(r["step"]) for r in rows if r["metric"] == metric and r["value"] >= 0.99), default=math.inf
+    )
 
 
 def _last_step(config: GrokkingConfig, setting: Setting, rows: Sequence[Row]) -> int:
     keys = _keys(config, setting)
-    return max((row["step"] for row in rows if all(row[k] == v for k, v in keys.items())), default=0)  # type: ignore[type-var, return-value]
+    return max((row["step"] for row in rows if all(row[k] == v for k, v in keys.items())), default=0)
 
 
 def _continue(header: results.Header, folder: Path, resume: bool) -> results.Header:
     """The header of a run that may have been started in `folder` before."""
     started = (folder / "run.json").exists() or (folder / "checkpoints").exists()
     if started and not resume:
-        raise ValueError(f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder")
+        raise ValueError(
+            f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
+        )
     if not (folder / "run.json").exists():
         return header
     before = results.read_run(folder).header

@@ -1,4 +1,4 @@
-"""Week 5: the table, the delay, the leak, the decay, the circle, and where float32 ends."""
+"""Week 5: the table, the delay, the leak, the decay, where float32 ends, the circle and the clock."""
 
 from __future__ import annotations
 
@@ -367,7 +367,37 @@ ADAMW_STEP = Exercise(
 )
 
 
-# 6. The spectrum
+# 6. The edge of float32
+
+SILENT_MARGIN = Exercise(
+    "grokking.silent_margin",
+    17,
+    difficulty=3,
+    importance=3,
+    minutes=10,
+    misconceptions=(
+        Misconception(
+            "float64",
+            37,
+            "that is where float64 ends (Python's own numbers, NumPy's default). Networks train in float32: "
+            "np.float32(...).",
+        ),
+        Misconception(
+            "underflow",
+            104,
+            "that is where exp(-m) itself becomes 0, or log1p gives 0. But softmax first adds it to 1, and 1 "
+            "+ exp(-m) is rounded to 1 long before.",
+        ),
+        Misconception(
+            "one short",
+            16,
+            "that is the last margin that still has a loss. The question is the first one without.",
+        ),
+    ),
+)
+
+
+# 7. The spectrum
 def _power(embedding: np.ndarray, *, turn: float = 2 * np.pi, scale: float | None = None) -> np.ndarray:
     """Return the power on the cosine and on the sine of each frequency, [2, (p - 1) / 2]."""
     p = len(embedding)
@@ -438,7 +468,7 @@ FOURIER_POWER = Exercise(
 )
 
 
-# 7. The clock
+# 8. The clock
 
 
 def clock_logits(circle_a: np.ndarray, circle_b: np.ndarray, circles: np.ndarray) -> np.ndarray:
@@ -511,43 +541,13 @@ CLOCK_LOGITS = Exercise(
 )
 
 
-# 8. The edge of float32
-
-SILENT_MARGIN = Exercise(
-    "grokking.silent_margin",
-    17,
-    difficulty=3,
-    importance=3,
-    minutes=10,
-    misconceptions=(
-        Misconception(
-            "float64",
-            37,
-            "that is where float64 ends (Python's own numbers, NumPy's default). Networks train in float32: "
-            "np.float32(...).",
-        ),
-        Misconception(
-            "underflow",
-            104,
-            "that is where exp(-m) itself becomes 0, or log1p gives 0. But softmax first adds it to 1, and 1 "
-            "+ exp(-m) is rounded to 1 long before.",
-        ),
-        Misconception(
-            "one short",
-            16,
-            "that is the last margin that still has a loss. The question is the first one without.",
-        ),
-    ),
-)
-
-
 EXERCISES = (
     DIVISION_TABLE,
     ANSWER_ACCURACY,
     MEDIAN_STEPS,
     MIRROR_LEAK,
     ADAMW_STEP,
+    SILENT_MARGIN,
     FOURIER_POWER,
     CLOCK_LOGITS,
-    SILENT_MARGIN,
 )

@@ -1,0 +1,137 @@
+"""The grokking lab as a student meets it: unsolved, solved, and each folded solution against its check."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from coursekit import lab
+from coursekit.lab.checks import judge
+from coursekit.lab.exercises.grokking import EXERCISES
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "labs" / "05_grokking.ipynb"
+NAMES = [exercise.name for exercise in EXERCISES]
+EXERCISE = {exercise.name: exercise for exercise in EXERCISES}
+
+
+@pytest.fixture
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def stubs(notebook):
+    """Return the cell that holds each exercise's stub and check."""
+    checks = {
+        cell.id: re.findall(r'^lab\.check\("(.+?)", (\w+)\)$', cell.source, re.MULTILINE)
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    }
+    return {
+        found[0][0]: cell for cell in notebook.cells if (found := checks.get(cell.id)) and len(found) == 1
+    }
+
+
+def solutions(notebook):
+    """Return each exercise's folded solution."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    folded = (
+        r'<details id="solution-([\w.]+)"><summary>Solution</summary>\n\n```python\n(.*?)```\n\n</details>'
+    )
+    return dict(re.findall(folded, text, re.DOTALL))
+
+
+def answer(source, name):
+    """Run the source of an answer and return what it defines."""
+    namespace = {"np": np}
+    exec(source, namespace)
+    return namespace[name.removeprefix("grokking.")]
+
+
+def bound(source):
+    """Return the names that a cell assigns, defines or imports at its top level."""
+    names = set()
+    for node in ast.parse(re.sub(r"^\s*%.*$", "pass", source, flags=re.MULTILINE)).body:
+        if isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        else:
+            names |= {
+                n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+            }
+    return names
+
+
+def run(notebook, home, monkeypatch):
+    """Run a notebook to its end at the smoke preset; return the printed text of each cell."""
+    monkeypatch.setenv("COURSEKIT_PRESET", "smoke")
+    monkeypatch.setenv("COURSEKIT_HOME", str(home))
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    return {
+        cell.id: "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    }
+
+
+def test_every_exercise_is_in_the_notebook_once_and_in_its_order(notebook):
+    assert list(stubs(notebook)) == NAMES == list(solutions(notebook))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_heading_rating_and_hint(notebook, name):
+    exercise = EXERCISE[name]
+    cells = notebook.cells
+    at = cells.index(stubs(notebook)[name])
+    number = NAMES.index(name) + 1
+    assert cells[at - 1].source.startswith(f"### Exercise {number}: ")
+    assert f"\n\n{exercise.stars()} · {exercise.minutes} minutes\n\n" in cells[at - 1].source
+    assert "<details><summary>Hint</summary>\n\n" in cells[at + 1].source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stub_is_not_attempted(notebook, name, capsys):
+    exec(stubs(notebook)[name].source, {"np": np, "lab": lab})
+    assert capsys.readouterr().out == f"○ {name}: not attempted yet.\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_folded_solution_passes(notebook, name):
+    solution = answer(solutions(notebook)[name], name)
+    found = {judge(EXERCISE[name], solution, np.random.default_rng(seed))[0] for seed in range(20)}
+    assert found == {"✓"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stub_and_solution_have_one_signature(notebook, name):
+    def signature(source):
+        return [line for line in source.splitlines() if line.startswith("def ")]
+
+    assert signature(stubs(notebook)[name].source) == signature(solutions(notebook)[name])
+
+
+def test_no_other_cell_uses_what_a_student_writes(notebook):
+    cells = stubs(notebook)
+    students = set().union(*(bound(cell.source) for cell in cells.values()))
+    others = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in cells.values()]
+    used = {name for cell in others for name in students if re.search(rf"\b{name}\b", cell.source)}
+    assert used == set()
+
+
+def test_unsolved_it_runs_to_the_end_and_keeps_nothing(notebook, tmp_path, monkeypatch):
+    printed = run(notebook, tmp_path / "home", monkeypatch)
+    for name, cell in stubs(notebook).items():
+        assert printed[cell.id] == f"○ {name}: not attempted yet.\n"
+    assert f"0 of {len(NAMES)} exercises passed, 0 predictions made." in printed["progress"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_solved_it_runs_to_the_end_and_passes_everything(notebook, tmp_path, monkeypatch):
+    for name, cell in stubs(notebook).items():
+        cell.source = solutions(notebook)[name] + "\n" + cell.source.splitlines()[-1]
+    printed = run(notebook, tmp_path / "home", monkeypatch)
+    for name, cell in stubs(notebook).items():
+        assert printed[cell.id].startswith(f"✓ {name}: right")
+    assert f"{len(NAMES)} of {len(NAMES)} exercises passed" in printed["progress"]
