@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -268,8 +268,9 @@ def sweep(
 
         threads = torch.get_num_threads()
         with ThreadPoolExecutor(n_workers or available_cores()) as pool:
-            futures = [pool.submit(alone, job) for job in jobs]
+            futures: list[Future[Result]] = []
             try:
+                futures += [pool.submit(alone, job) for job in jobs]
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
                 failed = any(f.done() and f.exception() for f in futures)

@@ -44,8 +44,8 @@ def broken(x):
     return 1 / 0
 
 
-def in_place(x):
-    x *= x
+def doubles_in_place(x):
+    x *= 2
     return x
 
 
@@ -59,8 +59,8 @@ def test_not_attempted_is_no_attempt(capsys, home, answer):
     ("answer", "message"),
     [
         (lambda x: x * x, "✓ toy.square: right, on 3 random inputs.\n"),
-        (in_place, "✓ toy.square: right, on 3 random inputs.\n"),
         (lambda x: 2 * x, "✗ toy.square: you doubled.\n"),
+        (doubles_in_place, "✗ toy.square: you doubled.\n"),
         (broken, "✗ toy.square: your function raises ZeroDivisionError: division by zero, for broken(2).\n"),
         (4, "✗ toy.square: this exercise wants the function itself, without calling it.\n"),
         (lambda: 4, "✗ toy.square: your function raises TypeError: "),

@@ -3,6 +3,7 @@
 import math
 import sys
 
+import numpy as np
 import pytest
 
 from coursekit import lab
@@ -49,6 +50,7 @@ def test_without_widgets_the_question_is_text_and_nothing_is_kept(capsys, home, 
         (NUMBER, " Never ", math.inf),
         (CHOICE, "half", "half"),
         (CURVE, [5000, "never"], [5000, math.inf]),
+        (CURVE, np.array([5000, 1000]), [5000, 1000]),
     ],
 )
 def test_an_answer_is_taken_and_kept(capsys, how, answer, kept):

@@ -47,7 +47,7 @@ class Prediction:
         ValueError
             If it is not an answer to this question.
         """
-        if answer is None or answer == "":
+        if answer is None or (isinstance(answer, str) and not answer.strip()):
             raise ValueError("nothing was entered yet")
         if self.kind == "choice":
             if answer not in self.choices:

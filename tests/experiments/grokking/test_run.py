@@ -106,7 +106,7 @@ def test_a_killed_run_resumes_to_the_same_rows_bit_for_bit(tmp_path: Path) -> No
     whole = quiet(KILLED)
     for _ in range(2):
         killed_after(tmp_path, "KILLED", random.uniform(0, 1))
-        assert not (tmp_path / "run.json").exists(), "it ended before it was killed"
+        assert not results.read_run(tmp_path).header.complete, "it ended before it was killed"
     resumed = quiet(KILLED, folder=tmp_path, resume=True)
     assert resumed.rows.equals(whole.rows)
 

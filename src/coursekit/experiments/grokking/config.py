@@ -299,6 +299,15 @@ def measured(name: str) -> GrokkingConfig:
             max_steps=6000,
             eval_every=50,
         ),
+        # Figure 3 left.
+        "s5": replace(
+            table,
+            operations=("s5",),
+            train_fractions=(0.8,),
+            seeds=(0,),
+            max_steps=5000,
+            stop_at_val_accuracy=0.99,
+        ),
         # Figure 2 left and figure 6, by the small network on the small table.
         "variants": replace(
             efficiency,

@@ -52,8 +52,7 @@ def _inverse(y: Ints, p: int) -> Ints:
 
 def _compose(first: Ints, then: Ints) -> Ints:
     """Do one permutation, then the other: c[i] = then[first[i]]."""
-    composed = np.take_along_axis(PERMUTATIONS[then], PERMUTATIONS[first], axis=1)
-    return _place(composed)
+    return _place(np.take_along_axis(PERMUTATIONS[then], PERMUTATIONS[first], axis=1))
 
 
 def _invert(x: Ints) -> Ints:
@@ -64,6 +63,40 @@ def _place(permutations: Ints) -> Ints:
     """Where permutations stand in `PERMUTATIONS`, which is in lexicographic order."""
     weights = 5 ** np.arange(4, -1, -1)
     return np.searchsorted(PERMUTATIONS @ weights, permutations @ weights)
+
+
+def cosets(generators: Ints) -> Ints:
+    """Number the left cosets of the subgroup of S5 that some permutations generate (Power et al. 2022, Figure 3 left).
+
+    Parameters
+    ----------
+    generators : int array [n, 5]
+        Permutations; `PERMUTATIONS[i]` has number i.
+
+    Returns
+    -------
+    int array [120]
+        For every permutation x the number of its coset: x · h for all h of the subgroup, h applied after x.
+
+    Examples
+    --------
+    >>> numbers = cosets(np.array([[3, 4, 2, 0, 1], [0, 2, 1, 4, 3]]))  # (0 3)(1 4) and (1 2)(3 4), as in the paper
+    >>> np.unique(numbers, return_counts=True)[1].tolist()  # twelve cosets of ten
+    [10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
+    """
+    subgroup = {0}  # the identity stands first
+    while (
+        grown := {
+            int(x)
+            for g in _place(generators)
+            for x in _compose(np.array([*subgroup]), np.full(len(subgroup), g))
+        }
+        - subgroup
+    ):
+        subgroup |= grown
+    everything = np.arange(len(PERMUTATIONS))
+    smallest = np.min([_compose(everything, np.full_like(everything, h)) for h in subgroup], axis=0)
+    return np.unique(smallest, return_inverse=True)[1]
 
 
 OPERATIONS: dict[str, Operation] = {

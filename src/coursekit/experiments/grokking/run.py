@@ -142,6 +142,11 @@ def run(
     )
     if folder is not None:
         header = _continue(header, Path(folder), resume)
+        if not (
+            Path(folder) / "run.json"
+        ).exists():  # from now on the folder is taken, and known to be writable
+            columns = [*results.KEYS[EXPERIMENT], *results.VALUE_COLUMNS]
+            results.write_run(folder, header, pd.DataFrame(columns=columns))
     groups = _group(config, settings, device)
     found: list[list[Row]] = [[] for _ in groups]
     kept: dict[Setting, NetworkRecord] = (
@@ -283,11 +288,11 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
 
     Notes
     -----
-    `sharpness` gets a row of φ for each network's last step. `addition_97` gets the final rows of the output matrix for
-    the symbols, turned into their first 20 principal components, and `circle`, their place in the plane of the
-    strongest frequency, at every third evaluated step.
+    `sharpness` gets a row of φ for each network's last step. `addition_97` and `s5` get the final rows of the output
+    matrix for the symbols, turned into their first 20 principal components; `addition_97` also their place in
+    the plane of the strongest frequency, `circle`, at every third evaluated step.
     """
-    keep = name in ("addition_97", "sharpness")
+    keep = name in ("addition_97", "s5", "sharpness")
     made = run(
         configs.measured(name),
         folder=folder,
@@ -301,7 +306,10 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
         keys = _keys(record.config, record.setting)
         if name == "sharpness":
             new.append(_row(keys, record.steps[-1], "sharpness", sharpness(record), None, None))
-        else:
+            continue
+        for metric, value in matrix_rows("unembedding", pca(record.unembedding(), 20)):
+            new.append(_row(keys, record.steps[-1], metric, value, None, None))
+        if name == "addition_97":
             new += _stored_circle(record, keys)
     rows = pd.concat([made.rows, pd.DataFrame(new)]) if new else made.rows
     results.write_measured(EXPERIMENT, name, made.header, rows)
@@ -311,14 +319,11 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
 def _stored_circle(record: NetworkRecord, keys: Row) -> list[Row]:
     frames = sorted({*range(0, len(record.steps), 3), len(record.steps) - 1})
     points = circle_points({record.steps[at]: record.unembedding(at) for at in frames})
-    new = [
+    return [
         _row(keys, step, metric, value, None, None)
         for step, matrix in points.items()
         for metric, value in matrix_rows("circle", matrix)
     ]
-    for metric, value in matrix_rows("unembedding", pca(record.unembedding(), 20)):
-        new.append(_row(keys, record.steps[-1], metric, value, None, None))
-    return new
 
 
 def _vocabulary(config: GrokkingConfig, setting: Setting) -> Vocabulary:
@@ -466,13 +471,12 @@ def _last_step(config: GrokkingConfig, setting: Setting, rows: Sequence[Row]) ->
 
 def _continue(header: results.Header, folder: Path, resume: bool) -> results.Header:
     """The header of a run that may have been started in `folder` before."""
-    started = (folder / "run.json").exists() or (folder / "checkpoints").exists()
-    if started and not resume:
+    if not (folder / "run.json").exists():
+        return header
+    if not resume:
         raise ValueError(
             f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
         )
-    if not (folder / "run.json").exists():
-        return header
     before = results.read_run(folder).header
     if before.config_hash != header.config_hash:
         raise ValueError(
