@@ -46,6 +46,7 @@ def test_every_preset_starts_with_its_own_config_and_says_what_it_costs(preset, 
         [f"{cost.minutes:g} min", f"{cost.memory_gb:g} GB", "downloads"] if cost else ["reproduction card"]
     )
     assert all(part in said for part in parts)
+    assert ("It only shows that everything runs" in said) is (preset == "smoke")
 
 
 def test_unknown_names_get_one_sentence(monkeypatch):

@@ -42,6 +42,18 @@
     return result;
   };
 
+  // On a phone a long title runs on over several lines.
+  const fitted = (layout, width) => {
+    const text = layout.title?.text ?? layout.title;
+    if (width > 520 || typeof text !== "string" || text.includes("<")) return layout;
+    const lines = text.split(" ").reduce((done, word) => {
+      const longer = done.length ? `${done.at(-1)} ${word}` : word;
+      return done.length && longer.length <= width / 9 ? [...done.slice(0, -1), longer] : [...done, word];
+    }, []);
+    const title = typeof layout.title === "object" ? layout.title : {};
+    return { ...layout, title: { ...title, text: lines.join("<br>"), font: { ...title.font, size: 14 } } };
+  };
+
   const titleOf = (layout) => {
     const title = layout.title?.text ?? layout.title ?? "";
     const axis = (name) => layout[name]?.title?.text;
@@ -65,11 +77,11 @@
     box.append(target);
     await Plotly.newPlot(target, {
       data: figure.data ?? [],
-      layout: themed(layout),
+      layout: themed(fitted(layout, box.clientWidth)),
       frames: figure.frames ?? [],
       config: { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] },
     });
-    box.figureLayout = layout;
+    box.figureLayout = fitted(layout, box.clientWidth);
     box.dataset.state = "drawn";
     box.style.minHeight = "";
   };

@@ -43,9 +43,10 @@ LABS: dict[str, Lab] = {
     "grokking": Lab(
         week=5,
         title="Grokking",
-        costs={},
+        costs={"smoke": Cost(0.3, 0.5), "laptop": Cost(3, 0.6), "colab": Cost(20, 2)},
     ),
 }
+"""`smoke` and `laptop` were measured; `colab` is the limit that the lab was designed for."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def start(experiment: str, preset: str | None = None) -> Session:
     config = getattr(importlib.import_module(f"coursekit.experiments.{experiment}.config"), name)()
     print(f"Week {lab.week}, {lab.title}: preset {name} ({why}).")
     print(_price(lab.costs.get(name)))
+    if name == "smoke":
+        print("It only shows that everything runs: nothing of this size learns what the lab is about.")
     print(f"To choose another, set preset to one of {', '.join(PRESETS)}.")
     return Session(experiment, name, config)
 
@@ -109,7 +112,7 @@ def suggestion(name: str, known: Any) -> str:
     >>> suggestion("x", PRESETS)
     '; expected one of: smoke, laptop, colab, paper'
     """
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(str(name), known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; expected one of: {', '.join(known)}"
 
 
@@ -135,6 +138,6 @@ def _gpu() -> str | None:
 def _price(cost: Cost | None) -> str:
     """Say in words what a lab costs."""
     if cost is None:
-        return "Far more than one sitting: see the experiment's reproduction card."
+        return "This preset takes far more than one sitting: see the experiment's reproduction card."
     download = f"downloads {cost.download_mb:g} MB" if cost.download_mb else "downloads nothing"
     return f"The whole lab takes about {cost.minutes:g} min, {cost.memory_gb:g} GB of memory, and {download}."

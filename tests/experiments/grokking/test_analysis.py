@@ -137,7 +137,7 @@ def test_frames_project_all_steps_on_the_last_ones_plane() -> None:
     points = analysis.circle_points({0: rng.normal(size=(13, 6)), 10: last})
     np.testing.assert_allclose(np.linalg.norm(points[10], axis=1), 1)
     frames = analysis.training_frames(rows, points)
-    assert frames["steps"] == [0, 10]
+    assert frames["steps"] == frames["embedding_steps"] == [0, 10]
     assert frames["val_loss"] == [2.1, 0.2]
     assert np.shape(frames["embeddings"]) == (2, 13, 2)
 

@@ -176,3 +176,15 @@ def test_sharpness_needs_both_metrics_at_one_step():
     rows = pd.concat([curve([10], [1], [1]), curve([20], [1], [1]).tail(1).assign(metric="sharpness")])
     with pytest.raises(ValueError, match="no network has sharpness and val_accuracy at one step"):
         figures.sharpness(rows)
+
+
+def test_coset_map_marks_every_coset_differently() -> None:
+    groups = np.repeat(np.arange(12), 10)
+    fig = figures.coset_map(
+        np.random.default_rng(0).normal(size=(120, 2)), groups, labels=[str(i) for i in range(120)]
+    )
+    looks = {(trace.marker.color, trace.marker.symbol) for trace in fig.data}
+    assert len(looks) == 12
+    assert [text for trace in fig.data for text in trace.text] == [str(i) for i in range(120)]
+    with pytest.raises(ValueError, match=r"expected points of shape \(119, 2\).* got \(120, 2\)"):
+        figures.coset_map(np.zeros((120, 2)), groups[1:])

@@ -341,7 +341,7 @@ def circle_points(matrices: Mapping[int, Floats], frequency: int | None = None) 
 
 
 def training_frames(rows: pd.DataFrame, points: Mapping[int, Floats]) -> dict[str, Any]:
-    """What the training scrubber shows of one run: its curves at the steps of `points`, and the points.
+    """What the training scrubber shows of one run: its curves, and some points as they move.
 
     Parameters
     ----------
@@ -353,14 +353,13 @@ def training_frames(rows: pd.DataFrame, points: Mapping[int, Floats]) -> dict[st
     Returns
     -------
     dict
-        `steps`, `train_accuracy`, `val_accuracy`, `train_loss`, `val_loss`, `embeddings`.
+        `steps`, `train_accuracy`, `val_accuracy`, `train_loss`, `val_loss`, `embedding_steps`, `embeddings`.
     """
-    steps = sorted(points)
-    frames: dict[str, Any] = {"steps": steps}
-    for metric in ("train_accuracy", "val_accuracy", "train_loss", "val_loss"):
-        curve = rows[rows["metric"] == metric].set_index("step")["value"]
-        frames[metric] = curve.loc[steps].tolist()
-    return frames | {"embeddings": [np.round(points[step], 3).tolist() for step in steps]}
+    metrics = ["train_accuracy", "val_accuracy", "train_loss", "val_loss"]
+    curves = rows[rows["metric"].isin(metrics)].pivot(index="step", columns="metric", values="value")
+    frames: dict[str, Any] = {"steps": curves.index.tolist(), "embedding_steps": sorted(points)}
+    frames |= {metric: curves[metric].tolist() for metric in metrics}
+    return frames | {"embeddings": [np.round(points[step], 3).tolist() for step in sorted(points)]}
 
 
 def matrix_rows(name: str, matrix: Floats) -> list[tuple[str, float]]:

@@ -232,6 +232,57 @@ def embedding_circle(
     return fig
 
 
+def coset_map(points: ArrayLike, cosets: ArrayLike, *, labels: Sequence[str] = ()) -> go.Figure:
+    """Figure 3, left: permutations in the plane, one color and mark for each coset of a subgroup.
+
+    Parameters
+    ----------
+    points : array_like [n, 2]
+        Such as those of `analysis.tsne`.
+    cosets : array_like of int [n]
+        Such as those of `data.cosets`.
+    labels : sequence of str, optional
+        What to show of a point on hover.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there is not one coset for every point.
+
+    Examples
+    --------
+    >>> fig = coset_map([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]], [0, 0, 1])
+    >>> [trace.name for trace in fig.data]
+    ['coset 1', 'coset 2']
+    """
+    points, cosets = np.asarray(points), np.asarray(cosets)
+    if points.shape != (len(cosets), 2):
+        raise ValueError(
+            f"expected points of shape ({len(cosets)}, 2), one for each coset number, got {points.shape}"
+        )
+    fig = figures.figure("Permutations by coset", "first coordinate", "second coordinate")
+    for number, coset in enumerate(np.unique(cosets)):
+        mine = np.flatnonzero(cosets == coset)
+        turn = number // len(figures.COLORWAY)  # the colors again, with other marks
+        fig.add_scatter(
+            x=points[mine, 0],
+            y=points[mine, 1],
+            mode="markers",
+            marker={
+                "color": figures.COLORWAY[number % len(figures.COLORWAY)],
+                "symbol": figures.SYMBOLS[(number + turn) % len(figures.SYMBOLS)],
+                "size": 9,
+            },
+            text=[labels[i] for i in mine] if len(labels) else None,
+            name=f"coset {number + 1}",
+        )
+    return fig
+
+
 def fourier_spectrum(weights: ArrayLike) -> go.Figure:
     """Show which share of the symbols' variance is a wave of each frequency (Nanda et al. 2023, figure 3).
 
