@@ -48,7 +48,7 @@ contracts: environment ## who may import whom
 unit: environment ## unit tests, doctests, shapes checked at run time
 	@echo "[unit] pytest"
 	@$(PYTEST) src tests --ignore=tests/site --ignore=tests/labs --doctest-modules \
-	  --jaxtyping-packages=coursekit,beartype.beartype -n auto
+	  --jaxtyping-packages=coursekit,tests.typecheck -n auto
 
 labs: environment ## every lab from top to bottom at the smoke preset
 	@echo "[labs] pytest with nbval"

@@ -133,7 +133,7 @@ def test_doctor_tells_what_runs_here_and_what_is_missing(toy, capsys, monkeypatc
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "toy: take the preset laptop" in out
-    assert "smoke   about 0.1 min on 2 CPU cores" in out
+    assert "smoke   one run about 0.1 min on 2 CPU cores" in out
     assert "laptop  not here, for want of a GPU: 1,500 hours on a large GPU" in out
     assert "Nothing is missing." in out
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from coursekit import experiments, results
+from coursekit.lab.session import LABS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,14 +114,13 @@ def doctor(_: argparse.Namespace) -> int:
     if results.version("ipykernel") is None:
         missing.append("Jupyter, which opens the labs: pip install jupyterlab")
     for name in _experiments():
-        config = _config(name)
+        config, costs = _config(name), LABS[name].costs if name in LABS else {}
         print(f"\n{name}: {'cannot run yet' if torch is None else f'take the preset {_suited(gpu)}'}")
         for preset, minutes in config.MINUTES.items():
             hardware = config.HARDWARE[preset]
-            if "GPU" in hardware and not gpu:
-                print(f"  {preset:<8}not here, for want of a GPU: {_duration(minutes)} on {hardware}")
-            else:
-                print(f"  {preset:<8}about {_duration(minutes)} on {hardware}")
+            lacking = "not here, for want of a GPU: " if "GPU" in hardware and not gpu else ""
+            lab = f"the whole lab about {_duration(costs[preset].minutes)}, " if preset in costs else ""
+            print(f"  {preset:<8}{lacking}{lab}one run about {_duration(minutes)} on {hardware}")
     print("\nNothing is missing." if not missing else "\nMissing:")
     for item in missing:
         print(f"  {item}")

@@ -51,17 +51,14 @@ def answer(source, name):
     return namespace[name.removeprefix("grokking.")]
 
 
-def bound(source):
-    """Return the names that a cell assigns, defines or imports at its top level."""
-    names = set()
-    for node in ast.parse(re.sub(r"^\s*%.*$", "pass", source, flags=re.MULTILINE)).body:
-        if isinstance(node, ast.FunctionDef):
-            names.add(node.name)
-        else:
-            names |= {
-                n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-            }
-    return names
+def names(source, *, stored):
+    """Return the variables and functions that a cell makes, or those that it uses."""
+    tree = ast.parse(re.sub(r"^\s*%.*$", "    pass", source, flags=re.MULTILINE))
+    made = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} if stored else set()
+    context = ast.Store if stored else ast.Load
+    top = [node for node in tree.body if not (stored and isinstance(node, ast.FunctionDef))]
+    found = [n for node in top for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return made | {n.id for n in found if isinstance(n.ctx, context)}
 
 
 def run(notebook, home, monkeypatch):
@@ -114,10 +111,11 @@ def test_stub_and_solution_have_one_signature(notebook, name):
 
 def test_no_other_cell_uses_what_a_student_writes(notebook):
     cells = stubs(notebook)
-    students = set().union(*(bound(cell.source) for cell in cells.values()))
+    students = set().union(*(names(cell.source, stored=True) for cell in cells.values()))
+    assert len(students) == len(NAMES)
     others = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in cells.values()]
-    used = {name for cell in others for name in students if re.search(rf"\b{name}\b", cell.source)}
-    assert used == set()
+    used = set().union(*(names(cell.source, stored=False) for cell in others))
+    assert students & used == set()
 
 
 def test_unsolved_it_runs_to_the_end_and_keeps_nothing(notebook, tmp_path, monkeypatch):

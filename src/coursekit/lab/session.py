@@ -43,7 +43,7 @@ LABS: dict[str, Lab] = {
     "grokking": Lab(
         week=5,
         title="Grokking",
-        costs={"smoke": Cost(0.3, 0.5), "laptop": Cost(3, 0.6), "colab": Cost(20, 2)},
+        costs={"smoke": Cost(0.3, 0.5), "laptop": Cost(3, 0.8), "colab": Cost(20, 2)},
     ),
 }
 """`smoke` and `laptop` were measured; `colab` is the limit that the lab was designed for."""

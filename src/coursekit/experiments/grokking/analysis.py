@@ -222,22 +222,22 @@ def split_logits(
 
     Parameters
     ----------
-    logits : array [p², p]
-        For all pairs (a, b).
-    pairs : int array [p², 2]
+    logits : array [n, p]
+        For some or all of the pairs (a, b).
+    pairs : int array [n, 2]
     frequencies : sequence of int
         k of cos(2πk(a + b)/p) and sin(2πk(a + b)/p).
 
     Returns
     -------
-    waves, rest : arrays [p², p]
-        They add up to the logits; the mean over all pairs is in `rest`.
+    waves, rest : arrays [n, p]
+        The least-squares fit of these waves (a constant beside them goes to the rest), and what it leaves. They add up
+        to the logits.
     """
-    p = logits.shape[1]
-    angle = 2 * np.pi * np.outer(pairs.sum(1), frequencies) / p
-    directions = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
-    directions /= np.linalg.norm(directions, axis=0)
-    waves = directions @ (directions.T @ logits)
+    angle = 2 * np.pi * np.outer(pairs.sum(1), frequencies) / logits.shape[1]
+    directions = np.concatenate([np.ones((len(pairs), 1)), np.cos(angle), np.sin(angle)], axis=1)
+    strengths = np.linalg.lstsq(directions, logits, rcond=None)[0]
+    waves = directions[:, 1:] @ strengths[1:]
     return waves, logits - waves
 
 
@@ -248,6 +248,7 @@ def restricted_and_excluded_loss(
     frequencies: Sequence[int],
     *,
     train: NDArray[np.int64],
+    val: NDArray[np.int64],
 ) -> dict[str, float]:
     """The two progress measures of Nanda et al. 2023 for modular addition, in nats.
 
@@ -257,24 +258,31 @@ def restricted_and_excluded_loss(
         Of all p² equations, as `NetworkRecord.logits` and `data.operation_table` give them.
     frequencies : sequence of int
         The key frequencies.
-    train : int array
-        Numbers of the training equations.
+    train, val : int arrays
+        Numbers of the equations trained on and held out.
 
     Returns
     -------
     dict
-        `restricted_loss`: cross-entropy on all equations when only the waves of the key frequencies (and the mean) are
-        kept: low once the circuit exists. `excluded_loss`: cross-entropy on the training equations when those waves are
-        taken out: low while the network lives on what it memorized, high once it does not.
+        `restricted_loss`: cross-entropy on the held-out equations when only the waves of the key frequencies are kept:
+        low once the circuit exists. `excluded_loss`: cross-entropy on the training equations when those waves are taken
+        out: low while the network lives on what it memorized, high once it does not.
+
+    Notes
+    -----
+    Nanda et al. fit the waves to all equations at once. A network that has only memorized a large part of the table
+    then seems to have a circuit, since most answers with the same a + b are right; so each loss here fits its own
+    equations.
 
     References
     ----------
     Nanda et al. 2023, section 5.1.
     """
-    waves, rest = split_logits(logits, pairs, frequencies)
+    waves, _ = split_logits(logits[val], pairs[val], frequencies)
+    _, rest = split_logits(logits[train], pairs[train], frequencies)
     return {
-        "restricted_loss": cross_entropy(waves + logits.mean(0), answers),
-        "excluded_loss": cross_entropy(rest[train], answers[train]),
+        "restricted_loss": cross_entropy(waves, answers[val]),
+        "excluded_loss": cross_entropy(rest, answers[train]),
     }
 
 

@@ -277,7 +277,7 @@ def coset_map(points: ArrayLike, cosets: ArrayLike, *, labels: Sequence[str] = (
                 "symbol": figures.SYMBOLS[(number + turn) % len(figures.SYMBOLS)],
                 "size": 9,
             },
-            text=[labels[i] for i in mine] if len(labels) else None,
+            text=np.asarray(labels)[mine].tolist() if len(labels) else None,
             name=f"coset {number + 1}",
         )
     return fig

@@ -190,7 +190,7 @@ MEDIAN_STEPS = Exercise(
         ),
         Misconception(
             "never is at once",
-            lambda steps, accuracy: np.median(_arrivals(steps, accuracy, never=steps[0])),
+            lambda steps, accuracy: np.median(_arrivals(steps, accuracy, never=float(steps[0]))),
             "a run that never arrives counts as the fastest of all: argmax over False, False, ... is 0. Ask "
             "`any` first.",
         ),
@@ -202,7 +202,7 @@ MEDIAN_STEPS = Exercise(
         ),
         Misconception(
             "never is the budget",
-            lambda steps, accuracy: np.median(_arrivals(steps, accuracy, never=steps[-1])),
+            lambda steps, accuracy: np.median(_arrivals(steps, accuracy, never=float(steps[-1]))),
             "a run that never arrives counts as arriving at the last step, so a larger budget would change "
             "the answer. Where most runs never arrive, the honest median is infinity.",
         ),
