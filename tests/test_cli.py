@@ -87,16 +87,6 @@ def test_run_without_a_seed_keeps_those_of_the_preset(toy, tmp_path):
     assert results.read_run(tmp_path / "run").rows["seed"].tolist() == [0, 1, 2]
 
 
-def test_a_run_is_not_overwritten_unless_resumed(toy, tmp_path, capsys):
-    words = ["run", "toy", "--preset", "smoke", "--out", str(tmp_path / "run")]
-    cli.main(words)
-    before = (tmp_path / "run" / "run.json").read_bytes()
-    capsys.readouterr()
-    assert "holds a run: --resume goes on with it" in fails(capsys, *words)
-    assert (tmp_path / "run" / "run.json").read_bytes() == before
-    assert cli.main([*words, "--resume"]) == 0
-
-
 def test_an_interrupted_run_says_how_to_go_on(toy, tmp_path, capsys):
     out = tmp_path / "a run"
     assert cli.main(["run", "toy", "--out", str(out)]) == 130
@@ -127,6 +117,18 @@ def test_an_impossible_folder_is_refused_before_the_run(toy, tmp_path, capsys):
     assert (tmp_path / "file").read_text() == ""
 
 
+def test_looking_whether_a_folder_can_be_written_leaves_its_files_alone(toy, tmp_path):
+    (tmp_path / "writable").write_text("mine")
+    assert cli.main(["run", "toy", "--preset", "smoke", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "writable").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "experiments",
+        "results.csv",
+        "run.json",
+        "writable",
+    }
+
+
 def test_doctor_tells_what_runs_here_and_what_is_missing(toy, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_gpu", lambda: None)
     monkeypatch.setattr(results, "version", {"torch": "2.13.0+cpu", "ipykernel": "6.29"}.get)
@@ -134,7 +136,7 @@ def test_doctor_tells_what_runs_here_and_what_is_missing(toy, capsys, monkeypatc
     out = capsys.readouterr().out
     assert "toy: take the preset laptop" in out
     assert "smoke   one run about 0.1 min on 2 CPU cores" in out
-    assert "laptop  not here, for want of a GPU: 1,500 hours on a large GPU" in out
+    assert "laptop  not here, for want of a GPU: one run about 1,500 hours on a large GPU" in out
     assert "Nothing is missing." in out
 
     monkeypatch.setattr(cli, "_gpu", lambda: "Tesla T4")
@@ -144,7 +146,7 @@ def test_doctor_tells_what_runs_here_and_what_is_missing(toy, capsys, monkeypatc
     monkeypatch.setattr(results, "version", {"torch": "2.13.0", "ipykernel": "6.29"}.get)
     assert cli.main(["doctor"]) == 0
     assert "toy: take the preset colab" in (out := capsys.readouterr().out)
-    assert "laptop  about 1,500 hours on a large GPU" in out
+    assert "laptop  one run about 1,500 hours on a large GPU" in out
 
     monkeypatch.setattr(results, "version", {}.get)
     assert cli.main(["doctor"]) == 1
@@ -186,9 +188,15 @@ def test_a_real_run_is_interrupted_by_control_c(tmp_path):
     assert err.endswith(f"go on with: coursekit run grokking --out {tmp_path / 'run'} --resume\n")
 
 
-def test_a_real_run_is_complete(tmp_path):
+def test_a_real_run_is_complete_and_not_overwritten_unless_resumed(tmp_path, capsys):
     out = tmp_path / "run"
-    assert cli.main(["run", "grokking", "--preset", "smoke", "--seed", "3", "--out", str(out)]) == 0
+    words = ["run", "grokking", "--preset", "smoke", "--seed", "3", "--out", str(out)]
+    assert cli.main(words) == 0
     run = results.read_run(out)
     assert run.header.complete
     assert set(run.rows["seed"]) == {3}
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert "holds a run already; go on with it by resume (--resume)" in fails(capsys, *words)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert cli.main([*words, "--resume"]) == 0

@@ -29,10 +29,10 @@ def test_restored_epochs_go_on_with_the_same_batches() -> None:
 
 
 def test_padding_is_marked() -> None:
-    stacked, real = pad([torch.ones(2, 3), torch.ones(4, 1)])
-    assert stacked.shape == (2, 4, 3)
-    assert stacked.sum() == 2 * 3 + 4
-    assert real.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    stacked, real = pad([torch.ones(2, 3), torch.ones(4, 1), torch.ones(1, 5)])
+    assert stacked.shape == (3, 4, 5)
+    assert stacked.sum() == 2 * 3 + 4 + 5
+    assert real.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
 
 
 def test_shared_beginnings_and_tokens_give_the_sequences_back() -> None:

@@ -146,22 +146,51 @@ def test_logits_equal_transformers_llama(length: int) -> None:
 def test_a_stack_gives_each_networks_logits(name: str) -> None:
     stack = Transformer(SMALL[name], 3)
     stack.initialize([5, 6, 7])
+    networks = [make(SMALL[name], 5 + run) for run in range(3)]
+    with torch.no_grad():
+        for part, stacked in stack.named_parameters():
+            for run, network in enumerate(networks):
+                mine = network.get_parameter(part)
+                assert torch.equal(stacked[run], mine)
+                mine += 0.1 * torch.randn(mine.shape)  # biases are 0 and norms 1 until they are trained
+                stacked[run] = mine
     tokens = torch.randint(0, 11, (3, 4, 6))
-    for run in range(3):
-        torch.testing.assert_close(
-            stack(tokens)[run], make(SMALL[name], 5 + run)(tokens[run]), rtol=1e-5, atol=1e-5
-        )
+    for run, network in enumerate(networks):
+        torch.testing.assert_close(stack(tokens)[run], network(tokens[run]), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_is_on_only_with_generators_and_keeps_the_mean() -> None:
     network = make(TransformerConfig.grok(vocab_size=11, context_length=4, d_model=16, d_ff=32, dropout=0.3))
     tokens = torch.randint(0, 11, (4, 4))
     generator = torch.Generator().manual_seed(0)
-    assert torch.equal(network(tokens), network(tokens))
+    plain = make(TransformerConfig.grok(vocab_size=11, context_length=4, d_model=16, d_ff=32))
+    assert torch.equal(network(tokens), plain(tokens))
     assert not torch.equal(network(tokens), network(tokens, generators=[generator]))
     kept = dropout(torch.ones(100, 100, 8), 0.3, [generator])
     assert kept.mean().item() == pytest.approx(1, abs=0.01)
     assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("init", "name", "std"),
+    [
+        ("torch", "embedding", 1.0),
+        ("torch", "blocks.0.attention.query.weight", (3 * 64) ** -0.5),  # uniform in ±1/√64
+        ("torch", "blocks.0.mlp.output.weight", (3 * 256) ** -0.5),
+        ("gpt2", "blocks.0.mlp.input.weight", 0.02),
+        ("scaled", "blocks.0.mlp.input.weight", 64**-0.5),
+        ("scaled", "unembedding", 50**-0.5),  # Nanda et al.'s code
+    ],
+)
+def test_random_weights_have_their_schemes_spread(init: str, name: str, std: float) -> None:
+    weight = make(TransformerConfig(50, 8, d_model=64, d_ff=256, init=init)).get_parameter(name)
+    assert weight.std().item() == pytest.approx(std, rel=0.05)
+    assert abs(weight.mean().item()) < 0.1 * std
+
+
+def test_a_bias_starts_within_its_maps_fan_in() -> None:
+    network = make(TransformerConfig(50, 8, d_model=64, d_ff=256, mlp_bias=True))
+    assert 0.8 / 16 < network.get_parameter("blocks.0.mlp.output.bias").abs().max() <= 1 / 16
 
 
 def test_positions_are_those_of_the_paper() -> None:
@@ -170,12 +199,28 @@ def test_positions_are_those_of_the_paper() -> None:
     assert waves[3, 5].item() == pytest.approx(float(torch.tensor(3 / 10_000 ** (4 / 128)).cos()), abs=1e-6)
 
 
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "none"])
+def test_a_sequence_beyond_the_context_is_refused(positions: str) -> None:
+    network = make(
+        TransformerConfig(11, context_length=4, d_model=16, n_heads=4, d_ff=32, positions=positions)
+    )
+    tokens = torch.zeros(2, 5, dtype=torch.long)
+    network(tokens[:, :4])
+    for start, end in ((0, 5), (2, 7)):
+        message = f"at most context_length=4 tokens, got {end}; .* raise context_length"
+        with pytest.raises(ValueError, match=message):
+            network.embed(tokens, start)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"n_layers": 0}, "n_layers must be a positive"),
         ({"d_model": 130}, "multiple of n_heads"),
-        ({"n_kv_heads": 3}, "n_kv_heads must divide"),
+        ({"n_kv_heads": 3}, "n_kv_heads must be None or a positive divisor of n_heads=4, got 3"),
+        ({"n_kv_heads": 0}, "n_kv_heads must be None or a positive divisor of n_heads=4, got 0"),
+        ({"n_kv_heads": -2}, "n_kv_heads must be None or a positive divisor of n_heads=4, got -2"),
+        ({"positions": "rotary", "d_model": 12}, "d_head = .* must be even, got 3; take d_model=16"),
         ({"dropout": 1.0}, "dropout must be a chance"),
         ({"activation": "tanh"}, "activation must be one of relu"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from coursekit import stack as module
 from coursekit.model import Transformer, TransformerConfig
 from coursekit.stack import Stack, StackRun
 
@@ -44,12 +45,12 @@ def steps(stack: Stack, n: int, scale: float = 1.0) -> None:
 
 
 @pytest.mark.parametrize("n_answer", [1, 2])
-@pytest.mark.parametrize("batch_size", [5, 12])  # below 7 prefixes nothing is shared
+@pytest.mark.parametrize("batch_size", [5, 12, 49])  # shared: nothing, x ∘, all but the answer
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_least_work_gives_the_plain_networks_loss_and_gradient(
     shape: str, batch_size: int, n_answer: int
 ) -> None:
-    run = replace(addition(3), batch_size=batch_size)
+    run = replace(addition(3), train=torch.arange(P * P), batch_size=batch_size)
     stack = Stack(SHAPES[shape], [run], n_answer=n_answer)
     plain = Transformer(SHAPES[shape])
     plain.load_state_dict(stack.weights(0))
@@ -95,9 +96,9 @@ def test_run_r_of_a_stack_equals_the_same_run_alone_over_fifty_steps() -> None:
     runs = [addition(seed, **recipe) for seed, recipe in enumerate(RECIPES.values())]  # type: ignore[arg-type]
     stack = Stack(SHAPES["grok"], runs)
     steps(stack, 20)
-    stack.retire([1, 4])  # finished runs leave; the others do not notice
+    stack.retire([0, 4])  # finished runs leave; the others do not notice
     steps(stack, 30)
-    assert stack.running == [0, 2, 3, 5]
+    assert stack.running == [1, 2, 3, 5]
     together_loss, together_accuracy = stack.evaluate("val")
     for at, r in enumerate(stack.running):
         alone = Stack(SHAPES["grok"], [runs[r]])
@@ -146,29 +147,52 @@ def test_dropout_shares_nothing_and_is_off_in_evaluation() -> None:
     )
 
 
-def test_evaluation_is_that_of_the_plain_network() -> None:
+@pytest.mark.parametrize("n_answer", [1, 2])
+def test_evaluation_is_that_of_the_plain_network(n_answer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVALUATION_ROWS", 12)  # several passes
     run = addition(2)
-    stack = Stack(SHAPES["grok"], [run, addition(5, n_train=20)])
+    stack = Stack(SHAPES["grok"], [run, addition(5, n_train=20)], n_answer=n_answer)
+    steps(stack, 30)
     plain = Transformer(SHAPES["grok"])
     plain.load_state_dict(stack.weights(0))
     with torch.no_grad():
-        logits = plain(run.tokens[run.val, :-1])[:, -1]
+        logits = plain(run.tokens[run.val, :-1])[:, -n_answer:]
+    targets = run.tokens[run.val, -n_answer:]
     loss, accuracy = stack.evaluate("val")
-    assert loss[0].item() == pytest.approx(F.cross_entropy(logits, run.tokens[run.val, -1]).item(), rel=1e-5)
-    assert accuracy[0].item() == pytest.approx(
-        (logits.argmax(-1) == run.tokens[run.val, -1]).double().mean().item()
-    )
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    assert loss[0].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert accuracy[0].item() == pytest.approx((logits.argmax(-1) == targets).all(-1).double().mean().item())
+
+
+def test_weight_noise_is_gone_after_the_update() -> None:
+    stack = Stack(SHAPES["grok"], [addition(0, weight_noise=0.1, learning_rate=0.0)])
+    before = stack._flat.clone()
+    steps(stack, 3)
+    assert torch.equal(stack._flat, before)
+
+
+def test_noise_has_its_size_and_every_seed_its_own_weights_batches_and_noise() -> None:
+    stack = Stack(SHAPES["grok"], [addition(seed, gradient_noise=100.0) for seed in (0, 1)])
+    before, orders = stack._flat.clone(), [epochs._order.tolist() for epochs in stack._epochs]
+    steps(stack, 1)
+    moved = stack._flat - before
+    assert moved.std(1).tolist() == pytest.approx([0.1, 0.1], rel=0.05)  # the learning rate times the noise
+    assert (moved[0] - moved[1]).std().item() == pytest.approx(0.1 * 2**0.5, rel=0.05)
+    assert orders[0] != orders[1]
+    assert not torch.equal(before[0], before[1])
 
 
 def test_a_restored_stack_goes_on_bit_for_bit() -> None:
-    runs = [addition(seed, weight_decay=1.0, decay_towards="init", gradient_noise=0.1) for seed in range(2)]
+    runs = [addition(seed, weight_decay=1.0, decay_towards="init", gradient_noise=0.1) for seed in range(3)]
     straight, first, second = (Stack(SHAPES["grok"], runs) for _ in range(3))
-    steps(straight, 13)
-    steps(first, 7)
+    for stack in (straight, first):
+        steps(stack, 7)
+        stack.retire([1])
+    steps(straight, 6)
     second.restore(*first.state())
     steps(second, 6)
     assert torch.equal(straight._flat, second._flat)
-    assert second.step == 13
+    assert (second.step, second.running) == (13, [0, 2])
 
 
 @pytest.mark.parametrize(
@@ -184,9 +208,17 @@ def test_misfits_are_refused(runs: list[StackRun], message: str) -> None:
         Stack(SHAPES["grok"], runs)
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 31}, {"batch_size": 0}])
-def test_a_batch_must_fit_the_training_set(change: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="batch_size must be between 1 and the 30"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 31}, "batch_size must be between 1 and the 30"),
+        ({"batch_size": 0}, "batch_size must be between 1 and the 30"),
+        ({"val": torch.tensor([], dtype=torch.long)}, "to hold out, got 30 and 0"),
+        ({"decay_towards": "mean"}, "decay_towards must be origin or init"),
+    ],
+)
+def test_a_run_that_makes_no_sense_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         replace(addition(0), **change)  # type: ignore[arg-type]
 
 
@@ -197,3 +229,28 @@ def test_a_gpu_gives_the_cpus_numbers() -> None:
     steps(cpu, 20)
     steps(gpu, 20)
     torch.testing.assert_close(gpu._flat.cpu(), cpu._flat, rtol=1e-3, atol=1e-4)
+
+
+def test_weights_batches_and_noise_are_drawn_independently() -> None:
+    run = addition(3, weight_noise=1.0)
+    stack = Stack(
+        TransformerConfig.grok(vocab_size=P + 2, context_length=5, d_model=16, d_ff=32, init="gpt2"), [run]
+    )
+    drawn = stack._noise([1.0]).flatten()
+    correlation = torch.corrcoef(torch.stack([drawn, stack._flat.flatten()]))[0, 1]
+    assert abs(correlation) < 0.1
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(3))
+    assert not torch.equal(stack._epochs[0]._order, order)
+
+
+def test_a_foreign_state_is_refused() -> None:
+    two = Stack(SHAPES["grok"], [addition(0), addition(1)])
+    with pytest.raises(ValueError, match="expected the state of 1 runs"):
+        Stack(SHAPES["grok"], [addition(0)]).restore(*two.state())
+
+
+def test_a_retired_runs_weights_are_gone() -> None:
+    stack = Stack(SHAPES["grok"], [addition(0), addition(1)])
+    stack.retire([0])
+    with pytest.raises(ValueError, match=r"still in the stack, \[1\], got 0"):
+        stack.weights(0)

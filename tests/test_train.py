@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -91,8 +92,11 @@ def test_a_resumed_training_has_the_rows_of_an_uninterrupted_one(tmp_path: Path)
 
     rows_of(Interrupted(), first, record_at=at, checkpoints=Checkpoints(tmp_path, "me"), stop=stop)
     assert len(first) == 5
-    resumed = rows_of(Parabola(), [], record_at=at, checkpoints=Checkpoints(tmp_path, "me"))
-    assert resumed == whole
+    again, told = Parabola(), list[int]()
+    checkpoints = Checkpoints(tmp_path, "me")
+    assert rows_of(again, [], record_at=at, checkpoints=checkpoints, progress=told.append) == whole
+    assert len(again.scales) == 30 - 13  # not from the start
+    assert told == [13] + [1] * 17
 
 
 def saved(folder: Path, n: int, **options: float) -> Checkpoints:
@@ -143,10 +147,15 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "nothing here", "me").load() is None
 
 
-def test_a_full_disk_leaves_the_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints = saved(tmp_path, 1)
+@pytest.mark.parametrize("fit", [0, 1])  # how many of the two files the disk still takes
+def test_a_full_disk_leaves_the_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fit: int
+) -> None:
+    checkpoints, files = saved(tmp_path, 1), itertools.count()
 
     def full(fd: int) -> None:
+        if next(files) < fit:
+            return
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(results.os, "fsync", full)
@@ -172,13 +181,13 @@ def test_saves_wait_for_their_time(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_sweep_returns_in_order_and_counts_all_steps() -> None:
-    told: list[int] = []
+def test_a_sweep_returns_in_order_and_counts_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = MagicMock()
+    monkeypatch.setattr("coursekit.train.tqdm", bar)
 
     def job(n: int):  # type: ignore[no-untyped-def]
         def work(advance, stop):  # type: ignore[no-untyped-def]
             advance(n)
-            told.append(n)
             assert torch.get_num_threads() == 1
             return n * n
 
@@ -191,7 +200,8 @@ def test_a_sweep_returns_in_order_and_counts_all_steps() -> None:
         9,
         16,
     ]
-    assert sum(told) == 10
+    told = bar.return_value.__enter__.return_value.update.call_args_list
+    assert sum(call.args[0] for call in told) == 10
 
 
 def test_a_failing_job_stops_the_others_and_is_raised() -> None:

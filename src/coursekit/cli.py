@@ -1,11 +1,13 @@
 """The command line: `coursekit list | run | doctor | progress`.
 
 An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
-MINUTES and HARDWARE) and a `run.py`. This file knows none by name, and imports torch only to run one.
+MINUTES and HARDWARE) and a `run.py`, whose `run` refuses a folder that holds a run unless told to resume it. This
+file knows none by name, and imports torch only to run one.
 """
 
 import argparse
 import importlib
+import os
 import pkgutil
 import platform
 import shlex
@@ -79,8 +81,6 @@ def run_experiment(arguments: argparse.Namespace) -> int:
         if not hasattr(config, "seeds"):
             raise ValueError(f"{arguments.experiment} has no random seed: leave --seed out")
         config = replace(config, seeds=(arguments.seed,))
-    if (arguments.out / "run.json").exists() and not arguments.resume:
-        raise ValueError(f"{arguments.out} holds a run: --resume goes on with it, or give another --out")
     _check_writable(arguments.out)
     cost = f"{_duration(module.MINUTES[arguments.preset])} on {module.HARDWARE[arguments.preset]}"
     name = f"{arguments.experiment}, preset {arguments.preset}, config {results.config_hash(config)}"
@@ -196,7 +196,7 @@ def _gpu() -> str | None:
 
 def _check_writable(folder: Path) -> None:
     """Fail before the training rather than after it."""
-    probe = folder / "writable"
+    probe = folder / f".coursekit-{os.getpid()}"  # no file of the user's has this name
     results.atomic_write(probe, b"")
     probe.unlink()
 

@@ -39,16 +39,23 @@ class TransformerConfig:
     n_layers, d_model, n_heads, d_ff : int
         Blocks, width of the residual stream, attention heads, width of the MLP.
     n_kv_heads : int, optional
-        Heads that have keys and values of their own; fewer than `n_heads` is grouped-query attention. Default: all.
+        Heads that have keys and values of their own, a divisor of `n_heads`; fewer is grouped-query attention.
+        Default: all.
     activation : {"relu", "gelu", "gelu_tanh", "swiglu"}
         Nonlinearity of the MLP. "gelu_tanh" is GPT-2's approximation; "swiglu" adds a gate matrix, as Llama does.
     norm : {"layer_norm", "rms_norm", "none"}
+        LayerNorm (mean 0, variance 1), RMSNorm (mean square 1), or no normalization at all.
     norm_position : {"pre", "post"}
         "pre": x + f(norm(x)) and one more norm before the output (GPT-2, Llama). "post": norm(x + f(x)), as in
         Vaswani et al. 2017 and Power et al. 2022.
     norm_eps : float
+        Added to the variance or mean square before the root is taken, so that nothing is divided by 0.
     positions : {"learned", "sinusoidal", "rotary", "none"}
+        "learned": a trained vector a position is added to the token's. "sinusoidal": a fixed one, see
+        `sinusoidal_positions`. "rotary": queries and keys are turned by an angle a position. "none": only the causal
+        mask tells positions apart.
     rotary_base : float
+        Rotary only: pair i of a head's coordinates turns by position / base^(2i/d_head).
     tied : bool
         Whether the output matrix is the embedding matrix.
     attention_bias, mlp_bias : bool
@@ -57,12 +64,15 @@ class TransformerConfig:
         Chance that an MLP output is dropped on its way into the residual stream while training, in [0, 1).
     init : {"torch", "gpt2", "scaled"}
         Random weights. "torch": embeddings N(0, 1), matrices uniform in ±1/√fan_in (PyTorch's defaults, used by
-        openai/grok). "gpt2": N(0, 0.02²). "scaled": N(0, 1/d_model), as Nanda et al. 2023.
+        openai/grok). "gpt2": N(0, 0.02²). "scaled": N(0, 1/d_model), the output matrix N(0, 1/vocab_size), as in the
+        code of Nanda et al. 2023.
 
     Raises
     ------
     ValueError
-        If a size is not positive, or `d_model` cannot be split into `n_heads`.
+        If a size is not positive, `d_model` cannot be split into `n_heads`, `n_kv_heads` is not a positive divisor of
+        `n_heads`, rotary positions meet an odd `d_head`, `dropout` is not in [0, 1), or a choice is none of those
+        listed.
 
     Examples
     --------
@@ -100,9 +110,15 @@ class TransformerConfig:
                 f"d_model must be a multiple of n_heads, got d_model={self.d_model} and n_heads={self.n_heads}; "
                 f"take d_model={self.n_heads * math.ceil(self.d_model / self.n_heads)}"
             )
-        if self.n_heads % self.kv_heads:
+        if self.kv_heads < 1 or self.n_heads % self.kv_heads:
             raise ValueError(
-                f"n_kv_heads must divide n_heads={self.n_heads}, got {self.n_kv_heads}; choose a divisor"
+                f"n_kv_heads must be None or a positive divisor of n_heads={self.n_heads}, "
+                f"got {self.n_kv_heads}; None gives every head its own"
+            )
+        if self.positions == "rotary" and self.d_head % 2:
+            raise ValueError(
+                "rotary positions turn pairs of coordinates, so d_head = d_model / n_heads must be even, "
+                f"got {self.d_head}; take d_model={self.d_model + self.n_heads}"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be a chance in [0, 1), got {self.dropout}; 0 switches it off")
@@ -120,7 +136,7 @@ class TransformerConfig:
     @property
     def kv_heads(self) -> int:
         """Heads with keys and values of their own."""
-        return self.n_kv_heads or self.n_heads
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
 
     @property
     def n_params(self) -> int:
@@ -178,15 +194,20 @@ class Linear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*runs batch seq d_in"]) -> Float[Tensor, "*runs batch seq d_out"]:
         """Apply the map to the last axis, each run with its own weights."""
-        if self.weight.dim() == 2:
-            return F.linear(x, self.weight, self.bias)
-        rows = x.flatten(1, -2)  # one matrix product a run
-        y = (
-            rows @ self.weight.mT
-            if self.bias is None
-            else torch.baddbmm(self.bias.unsqueeze(1), rows, self.weight.mT)
-        )
-        return y.unflatten(1, x.shape[1:-1])
+        return linear(x, self.weight, self.bias)
+
+
+def linear(
+    x: Float[Tensor, "*runs batch seq d_in"],
+    weight: Float[Tensor, "*runs d_out d_in"],
+    bias: Float[Tensor, "*runs d_out"] | None = None,
+) -> Float[Tensor, "*runs batch seq d_out"]:
+    """Map the last axis, y = x Wᵀ + b, each run with its own weights."""
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    rows = x.flatten(1, -2)  # one matrix product a run
+    y = rows @ weight.mT if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
+    return y.unflatten(1, x.shape[1:-1])
 
 
 class Norm(nn.Module):
@@ -353,6 +374,8 @@ def dropout(
 class Transformer(nn.Module):
     """A decoder-only transformer: tokens in, a score for every possible next token out.
 
+    Its weights are whatever was in memory until `initialize` draws them or `load_state_dict` sets them.
+
     Parameters
     ----------
     config : TransformerConfig
@@ -421,22 +444,29 @@ class Transformer(nn.Module):
     def embed(
         self, tokens: Int[Tensor, "*runs batch seq"], start: int = 0
     ) -> Float[Tensor, "*runs batch seq d_model"]:
-        """Look up the vectors of tokens that stand at position `start` and those after it."""
+        """Look up the vectors of tokens that stand at position `start` and those after it.
+
+        Raises
+        ------
+        ValueError
+            If the last of them stands beyond `config.context_length`.
+        """
+        end = start + tokens.shape[-1]
+        if end > self.config.context_length:
+            raise ValueError(
+                f"a sequence must have at most context_length={self.config.context_length} tokens, got {end}; "
+                "shorten it, or raise context_length in the config"
+            )
         x = gather_rows(self.embedding, tokens)
         if self.config.positions in ("learned", "sinusoidal"):
-            vectors = self.position[..., start : start + tokens.shape[-1], :]
+            vectors = self.position[..., start:end, :]
             x = x + (vectors.unsqueeze(1) if vectors.dim() == 3 else vectors)
         return x
 
     def unembed(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq vocab"]:
         """Turn the residual stream into logits."""
         matrix = self.embedding if self.config.tied else self.unembedding
-        x = self.final_norm(x)
-        return (
-            F.linear(x, matrix)
-            if matrix.dim() == 2
-            else (x.flatten(1, -2) @ matrix.mT).unflatten(1, x.shape[1:-1])
-        )
+        return linear(self.final_norm(x), matrix)
 
     @torch.no_grad()
     def initialize(self, seeds: Sequence[int]) -> None:
@@ -481,4 +511,7 @@ def _initial(name: str, shape: torch.Size, config: TransformerConfig, generator:
             return torch.randn(shape, generator=generator)
         fan_in = shape[-1] if len(shape) == 2 else (config.d_ff if "mlp.output" in name else config.d_model)
         return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
-    return torch.randn(shape, generator=generator) * (0.02 if config.init == "gpt2" else config.d_model**-0.5)
+    if config.init == "gpt2":
+        return torch.randn(shape, generator=generator) * 0.02
+    width = config.vocab_size if name == "unembedding" else config.d_model
+    return torch.randn(shape, generator=generator) * width**-0.5

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -108,6 +109,9 @@ class Stack:
     Notes
     -----
     With one run the arrays have no leading axis, so a single network costs what a plain loop costs, or less.
+
+    A run gives the same numbers in any company, up to rounding; under dropout only among runs with as many training
+    sequences as it has, since masks are drawn for the longest batch.
     """
 
     def __init__(
@@ -131,8 +135,11 @@ class Stack:
         self._mean, self._square = torch.zeros_like(self._flat), torch.zeros_like(self._flat)
         self._init = self._flat.clone() if any(run.decay_towards == "init" for run in self.runs) else None
         # Batch order and initial weights come from generators on the CPU, so that they are the same on every device.
-        self._epochs = [Epochs(len(run.train), run.batch_size, run.seed + 2**32) for run in self.runs]
-        self._noise_rng = [torch.Generator(self.device).manual_seed(run.seed + 2**33) for run in self.runs]
+        # Each purpose has a stream of its own: a CPU generator takes 32 bits of its seed, so an offset would not do.
+        self._epochs = [Epochs(len(run.train), run.batch_size, _stream(run.seed, 1)) for run in self.runs]
+        self._noise_rng = [
+            torch.Generator(self.device).manual_seed(_stream(run.seed, 2)) for run in self.runs
+        ]
         self._shared = self._share()
         self._rebuild()
 
@@ -162,8 +169,9 @@ class Stack:
             self._flat.mul_(1 - rate * self._weight_decay)
         else:
             self._flat.sub_((self._flat - self._anchor) * (rate * self._weight_decay))
-        grads = [p.grad for p in self._network.parameters() if p.grad is not None]
-        grad = torch.cat([g.view(len(self._flat), -1) for g in grads], 1)
+        grad = torch.cat(
+            [cast(Tensor, p.grad).view(len(self._flat), -1) for p in self._network.parameters()], 1
+        )
         self._mean.lerp_(grad, 1 - beta1)
         self._square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         direction = (self._square / (1 - beta2**self.step)).sqrt_().add_(self.eps)
@@ -185,15 +193,16 @@ class Stack:
             chosen, weight = pad(parts)
             logits, targets = self._logits_and_targets(self._place(chosen))
             correct = (logits.argmax(-1) == targets).all(-1)
-            loss += (self._cross_entropy(logits, targets).double().cpu().reshape(weight.shape) * weight).sum(
-                -1
-            )
+            per_sequence = self._cross_entropy(logits, targets).cpu().double()
+            loss += (per_sequence.reshape(weight.shape) * weight).sum(-1)
             right += (correct.cpu().reshape(weight.shape) * weight).sum(-1)
         sizes = torch.tensor([len(m) for m in members], dtype=torch.float64)
         return loss / sizes, right / sizes
 
     def retire(self, finished: Sequence[int]) -> None:
         """Take runs (numbers as in `running`) out of the stack; the others go on as before."""
+        if not finished:
+            return
         stay = [i for i, r in enumerate(self.running) if r not in set(finished)]
         self.running = [self.running[i] for i in stay]
         self._flat, self._mean, self._square = (
@@ -205,6 +214,10 @@ class Stack:
 
     def weights(self, run: int) -> dict[str, Tensor]:
         """A copy of one running network's weights by name, on the CPU, as `Transformer.load_state_dict` takes them."""
+        if run not in self.running:
+            raise ValueError(
+                f"run must be one of those still in the stack, {self.running}, got {run}; ask before it retires"
+            )
         row, start, weights = self._flat[self.running.index(run)].cpu(), 0, {}
         with torch.device("meta"):
             single = Transformer(self.config)
@@ -224,7 +237,17 @@ class Stack:
         return tensors, {"step": self.step, "running": self.running}
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`; a ValueError says so when it is not one of these runs."""
+        running = list(facts["running"])  # type: ignore[call-overload]
+        if max(running, default=-1) >= len(self.runs) or tensors["weights"].shape != (
+            len(running),
+            self._flat.shape[1],
+        ):
+            raise ValueError(
+                f"expected the state of {len(self.runs)} runs with {self._flat.shape[1]} weights each, got runs "
+                f"{running} with weights of shape {tuple(tensors['weights'].shape)}; "
+                "restore it into the stack that it came from"
+            )
         self.step, self.running = facts["step"], list(facts["running"])  # type: ignore[assignment, call-overload]
         self._flat, self._mean, self._square = (
             tensors[n].to(self.device) for n in ("weights", "mean", "square")
@@ -380,3 +403,8 @@ def _rows(
     if one:
         return table[chosen]
     return table[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]
+
+
+def _stream(seed: int, purpose: int) -> int:
+    """A seed of its own for each purpose of a run."""
+    return int(np.random.SeedSequence([seed, purpose]).generate_state(1)[0])

@@ -89,7 +89,7 @@ def train(
     if checkpoints is not None and (saved := checkpoints.load()) is not None:
         learner.restore(saved[0], saved[1]["learner"])  # type: ignore[arg-type]
         rows[:] = saved[1]["rows"]  # type: ignore[call-overload]
-        progress(learner.step)
+        progress(learner.step * max(1, len(learner.running)))
     if learner.step == 0 and not rows and record_at[0] == 0:
         rows.extend(record())
     due = {step for step in record_at if step > learner.step}
@@ -205,7 +205,7 @@ class Checkpoints:
             if not intact:
                 warnings.warn(
                     f"the checkpoint {path} is damaged (its contents do not match its checksum); "
-                    "the one before it is used, and the steps since then are trained again",
+                    "an older one is used if there is one, and the steps since then are trained again",
                     stacklevel=2,
                 )
                 continue
@@ -267,18 +267,18 @@ def sweep(
             return job(advance, stop)
 
         threads = torch.get_num_threads()
-        with ThreadPoolExecutor(n_workers or available_cores()) as pool:
-            futures: list[Future[Result]] = []
-            try:
-                futures += [pool.submit(alone, job) for job in jobs]
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                failed = any(f.done() and f.exception() for f in futures)
-                if failed or not all(f.done() for f in futures):
+        futures: list[Future[Result]] = []
+        try:
+            with ThreadPoolExecutor(n_workers or available_cores()) as pool:
+                try:
+                    futures += [pool.submit(alone, job) for job in jobs]
+                    wait(futures, return_when=FIRST_EXCEPTION)
+                finally:  # all done, one failed, or interrupted: whoever is still at work saves and stops
                     stop.set()
                     for future in futures:
                         future.cancel()
-        torch.set_num_threads(threads)
+        finally:
+            torch.set_num_threads(threads)
     return [future.result() for future in futures]
 
 

@@ -43,7 +43,7 @@ def test_a_circles_frequency_is_found() -> None:
 
 
 def test_pca_of_a_circle_is_a_circle() -> None:
-    points = analysis.pca(wave(31, 3, 10))
+    points = analysis.pca(wave(31, 3, 10) + 5)  # wherever its center is
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1)
 
 
@@ -92,6 +92,12 @@ def test_progress_measures_tell_the_clock_from_memory() -> None:
     )  # no wave at all where nothing was learned
 
 
+def test_cross_entropy_of_large_logits_is_finite() -> None:
+    assert analysis.cross_entropy(np.array([[1000.0, 0.0], [0.0, 0.0]]), np.array([1, 0])) == pytest.approx(
+        (1000 + np.log(2)) / 2
+    )
+
+
 def test_an_even_number_of_symbols_is_refused() -> None:
     with pytest.raises(ValueError, match="odd number of symbols, got 120"):
         analysis.fourier_basis(120)
@@ -100,7 +106,7 @@ def test_an_even_number_of_symbols_is_refused() -> None:
 def test_steps_to_and_never() -> None:
     rows = pd.concat(
         [
-            curves({0: (0.0, 0.0), 50: (1.0, 0.1), 100: (1.0, 0.995)}, seed=0),
+            curves({0: (0.0, 0.0), 50: (1.0, 0.1), 100: (1.0, 0.99)}, seed=0),
             curves({0: (0.0, 0.0), 50: (0.98, 0.1), 100: (1.0, 0.2)}, seed=1),
         ]
     )
@@ -120,6 +126,7 @@ def test_time_to_generalize_counts_the_runs_that_did_not() -> None:
         + [curves({0: (0, 0), 500: (1, 1)}, seed=2, fraction=0.3)]
     )
     table = analysis.time_to_generalize(rows).set_index("train_fraction")
+    assert table.loc[0.5, ["low", "high"]].tolist() == [100, 300]
     assert table.loc[0.5, ["median", "n", "n_generalized", "train_median"]].tolist() == [200, 3, 3, 200]
     assert table.loc[0.3, ["median", "n", "n_generalized", "train_median"]].tolist() == [np.inf, 3, 1, 500]
 
@@ -143,7 +150,8 @@ def test_frames_project_all_steps_on_the_last_ones_plane() -> None:
     np.testing.assert_allclose(np.linalg.norm(points[10], axis=1), 1)
     frames = analysis.training_frames(rows, points)
     assert frames["steps"] == frames["embedding_steps"] == [0, 10]
-    assert frames["val_loss"] == [2.1, 0.2]
+    names = ("train_accuracy", "val_accuracy", "train_loss", "val_loss")
+    assert [frames[name] for name in names] == [[0.1, 1.0], [0.0, 0.5], [2.0, 0.1], [2.1, 0.2]]
     assert np.shape(frames["embeddings"]) == (2, 13, 2)
 
 

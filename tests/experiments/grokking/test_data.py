@@ -12,6 +12,7 @@ from coursekit.experiments.grokking.data import (
     OPERATIONS,
     PERMUTATIONS,
     Vocabulary,
+    cosets,
     mirror_equations,
     operation_table,
     split_equations,
@@ -88,11 +89,20 @@ def test_a_split_has_every_equation_once() -> None:
 def test_mirrors_stay_on_one_side() -> None:
     pairs, _ = operation_table("add", 11)
     mirrors = mirror_equations(pairs)
-    train, _ = split_equations(len(pairs), 0.5, 1, mirrors=mirrors)
-    torn = [i for i in train if mirrors[i] not in set(train.tolist())]
-    assert len(torn) <= 1  # at most the pair at the border
+    for fraction, seed in itertools.product((0.01, 0.3, 0.5, 0.99), range(50)):
+        train, val = split_equations(len(pairs), fraction, seed, mirrors=mirrors)
+        assert set(mirrors[train]) == set(train)
+        assert sorted([*train, *val]) == list(range(len(pairs)))
+        assert len(train) - round(fraction * len(pairs)) in ((0, 1) if fraction < 0.99 else (0, -1))
     loose, _ = split_equations(len(pairs), 0.5, 1)
     assert len([i for i in loose if mirrors[i] not in set(loose.tolist())]) > 10
+
+
+def test_a_last_pair_of_mirrors_is_validated_on() -> None:
+    sizes = {len(split_equations(3, 0.7, seed, mirrors=np.array([1, 0, 2]))[0]) for seed in range(20)}
+    assert sizes == {1, 2}  # two of three wanted: the pair, or the single equation where the pair comes last
+    with pytest.raises(ValueError, match="needs more than one pair of them, got 2 equations"):
+        split_equations(2, 0.5, 0, mirrors=np.array([1, 0]))
 
 
 def test_commutative_is_what_it_says() -> None:
@@ -125,6 +135,11 @@ def test_compact_tokens() -> None:
     assert vocabulary.encode(np.array([[3, 5]]), np.array([1])).tolist() == [[3, 7, 5, 8, 1]]
 
 
+def test_an_unknown_vocabulary_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind must be compact or openai, got 'bytes'"):
+        Vocabulary("bytes", "add", 7)
+
+
 @pytest.mark.parametrize(
     ("operation", "modulus", "message"),
     [
@@ -143,3 +158,14 @@ def test_bad_operations_are_refused(operation: str, modulus: int, message: str) 
 def test_bad_fractions_are_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match="train_fraction"):
         split_equations(9409, fraction, 0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_coset_is_one_element_times_the_subgroup(side: str) -> None:
+    group = list(itertools.permutations(range(5)))
+    generators = np.array([[3, 4, 2, 0, 1], [0, 2, 1, 4, 3]])
+    numbers = cosets(generators, side=side)
+    for x in range(0, 120, 7):
+        for h in generators.tolist():
+            moved = permute(group[x], tuple(h)) if side == "left" else permute(tuple(h), group[x])
+            assert numbers[group.index(moved)] == numbers[x]

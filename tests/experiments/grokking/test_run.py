@@ -21,10 +21,10 @@ from coursekit.experiments.grokking import config as configs
 from coursekit.experiments.grokking import run as module
 from coursekit.experiments.grokking.analysis import key_frequencies, steps_to
 from coursekit.experiments.grokking.config import VARIANTS, GrokkingConfig, Variant
-from coursekit.experiments.grokking.data import OPERATIONS, operation_table
+from coursekit.experiments.grokking.data import OPERATIONS, mirror_equations, operation_table
 from coursekit.experiments.grokking.run import run, sharpness
 
-TINY = replace(configs.smoke(), modulus=11, max_steps=20, eval_every=10)
+TINY = replace(configs.smoke(), modulus=11, train_fractions=(0.7,), max_steps=20, eval_every=10)
 
 
 def quiet(config: GrokkingConfig, **options: object) -> results.Run:
@@ -42,8 +42,8 @@ def test_a_smoke_run_has_every_row(tmp_path: Path) -> None:
     assert len(rows) == 2 * (3 * 4 + 2)
     start = rows[rows["step"] == 0].set_index("metric")
     assert start.loc["val_loss", "value"].mean() == pytest.approx(math.log(13), abs=0.7)
-    assert start.loc["val_accuracy", "n"].tolist() == [44, 44]
-    assert start.loc["train_accuracy", "n"].tolist() == [66, 66]
+    assert start.loc["val_accuracy", "n"].tolist() == [33, 33]
+    assert start.loc["train_accuracy", "n"].tolist() == [77, 77]
     kept = results.read_run(tmp_path)
     assert kept.header.complete
     assert kept.header.config_hash == results.config_hash(TINY)
@@ -72,7 +72,81 @@ def test_openais_tokens_train_on_the_answer_and_the_end() -> None:
     assert shape.vocab_size == 239
     loss = rows.rows[rows.rows["metric"] == "val_loss"]["value"].tolist()
     assert loss[0] == pytest.approx(math.log(239), abs=0.7)
-    assert rows.networks[0].unembedding().shape == (97, 32)
+    record = rows.networks[0]
+    assert record.unembedding().shape == (97, 32)
+    tokens = torch.from_numpy(record.vocabulary.encode(*operation_table("div", 97)))[::100, :-1]
+    with torch.no_grad():
+        after_equals = record.network()(tokens)[:, 4, 22:119]
+    torch.testing.assert_close(torch.from_numpy(record.logits()[::100]), after_equals, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_stops_once_it_validates_well_enough() -> None:
+    config = replace(TINY, max_steps=60)
+    free = quiet(config).rows
+    best = free[free["metric"] == "val_accuracy"].groupby("seed")["value"].max()
+    stopped = quiet(replace(config, stop_at_val_accuracy=best.min())).rows
+    last = stopped.groupby("seed")["step"].max().tolist()
+    assert last == steps_to(free, threshold=best.min())["steps"].tolist()
+    assert min(last) < 60
+
+
+def test_steps_to_99_are_those_of_the_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_group", lambda config, settings, device: [settings])
+    rows = quiet(replace(TINY, max_steps=300, eval_every=5)).rows
+    found = rows.pivot_table(index="seed", columns="metric", values="value", aggfunc="last")
+    for split in ("train", "val"):
+        expected = steps_to(rows, f"{split}_accuracy")["steps"].tolist()
+        assert found[f"steps_to_99_{split}"].tolist() == expected
+    assert found["steps_to_99_train"].nunique() == 2
+    assert found["steps_to_99_train"].max() < 300
+
+
+def test_networks_trained_as_one_have_the_rows_and_weights_of_each_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = quiet(TINY, keep_weights=True)
+    monkeypatch.setattr(module, "_group", lambda config, settings, device: [settings])  # as on a GPU
+    together = quiet(TINY, keep_weights=True)
+    order = ["seed", "step", "metric"]
+    one, other = (made.rows.sort_values(order)["value"].tolist() for made in (alone, together))
+    assert one == pytest.approx(other, rel=1e-3)
+    for mine, its in zip(alone.networks, together.networks, strict=True):
+        np.testing.assert_allclose(mine.unembedding(), its.unembedding(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_gpu_trains_networks_of_one_shape_and_batch_together() -> None:
+    config = replace(TINY, train_fractions=(0.6, 0.4), seeds=tuple(range(70)))
+    groups = module._group(config, list(config.settings), "cuda")
+    assert [len(group) for group in groups] == [64, 6, 64, 6]
+    assert [setting for group in groups for setting in group] == list(config.settings)
+
+
+def test_recipe_and_shape_reach_the_network() -> None:
+    mine = Variant(
+        "mine", learning_rate=0.02, weight_decay=0.3, decay_towards="init", gradient_noise=0.4, dropout=0.5,
+        weight_noise=0.6,
+    )  # fmt: skip
+    config = replace(TINY, variants=(mine,), n_layers=3, n_heads=2, d_ff=48, norm="none", norm_position="pre")
+    setting = next(config.settings)
+    stacked, shape = module._stack_run(config, setting), module.network_shape(config, setting)
+    for name in ("learning_rate", "weight_decay", "decay_towards", "gradient_noise", "weight_noise"):
+        assert getattr(stacked, name) == getattr(mine, name)
+    assert shape.dropout == mine.dropout
+    for name in ("n_layers", "d_model", "n_heads", "d_ff", "norm", "norm_position"):
+        assert getattr(shape, name) == getattr(config, name)
+
+
+def test_a_batch_is_512_or_half_of_the_training_set_or_all_of_it() -> None:
+    setting = next(TINY.settings)
+    full = setting._replace(variant=VARIANTS["adam_full_batch"])
+    assert [module._batch_size(TINY, setting, n) for n in (67, 2000)] == [34, 512]
+    assert module._batch_size(TINY, full, 2000) == 2000
+
+
+def test_the_first_update_has_no_learning_rate() -> None:
+    rows = quiet(replace(TINY, seeds=(0,), max_steps=2, eval_every=1)).rows
+    loss = rows[rows["metric"] == "train_loss"]["value"].tolist()
+    assert loss[0] == loss[1] != loss[2]
 
 
 def killed_after(folder: Path, config: str, seconds: float) -> None:
@@ -136,12 +210,16 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
 def test_a_diverging_network_is_taken_out_and_the_others_go_on(tmp_path: Path) -> None:
     wild = Variant("wild", learning_rate=1e30)
     config = replace(TINY, variants=(VARIANTS["adam"], wild), seeds=(0,))
-    with pytest.warns(UserWarning, match="loss of div, wild, seed 0 became NaN by step 10; it was taken out"):
+    with pytest.warns(
+        UserWarning,
+        match=r"stopped being a finite number for div at 0\.\d, wild, seed 0 \(by step 10\); they were taken out",
+    ):
         rows = quiet(config, folder=tmp_path).rows
     assert rows[rows["variant"] == "adam"]["step"].max() == 20
     assert rows[rows["variant"] == "wild"]["step"].max() == 10
-    with pytest.raises(FloatingPointError, match="became NaN by step 10: lower the learning rate"):
-        quiet(replace(config, variants=(wild,)), folder=tmp_path / "all")
+    for resume in (False, True):
+        with pytest.raises(FloatingPointError, match=r"\(by step 10\): lower the learning rate"):
+            quiet(replace(config, variants=(wild,)), folder=tmp_path / "all", resume=resume)
     assert len(results.read_run(tmp_path / "all").rows)
 
 
@@ -164,10 +242,22 @@ def test_seeds_share_a_split_only_when_asked() -> None:
     assert one[0] == one[1]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_mirrors_share_a_side_only_when_asked(together: bool) -> None:
+    config = replace(TINY, operations=("add",), keep_mirrors_together=together)
+    train, val = module._split(config, next(config.settings))
+    torn = set(mirror_equations(operation_table("add", 11)[0])[train].tolist()) & set(val.tolist())
+    assert (len(torn) <= 1) == together
+
+
 def test_kept_weights_are_the_networks_own() -> None:
     made = quiet(TINY, keep_weights=True)
     record = made.networks[1]
     assert record.steps == [0, 10, 20]
+    first, last = record.network(0), record.network()
+    assert not torch.equal(first.embedding, last.embedding)
+    assert np.array_equal(record.embedding(), last.embedding[:11].detach())
+    assert np.array_equal(record.unembedding(), last.unembedding[:11].detach())
     logits = record.logits()
     _, answers = operation_table("div", 11)
     _, val_numbers = record.split()
@@ -226,3 +316,50 @@ def test_grokking_is_seen_at_laptop() -> None:
 def test_key_frequencies_of_a_random_network_are_many() -> None:
     record = quiet(replace(TINY, operations=("add",), seeds=(0,), max_steps=2), keep_weights=True).networks[0]
     assert len(key_frequencies(record.embedding(0))) >= 4
+
+
+def test_networks_stacked_otherwise_are_refused_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a run was started on a GPU and is resumed on a CPU."""
+    alone = module._group
+    monkeypatch.setattr(module, "_group", lambda config, settings, device: [list(settings)])
+    together = quiet(TINY, folder=tmp_path)
+    assert len(together.rows) == len(quiet(TINY).rows)
+    monkeypatch.setattr(module, "_group", alone)
+    with pytest.raises(ValueError, match="trained together in other groups"):
+        quiet(TINY, folder=tmp_path, resume=True)
+
+
+def test_an_interrupted_resume_keeps_the_rows_of_every_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = quiet(TINY, folder=tmp_path)
+
+    def interrupted(*jobs: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "sweep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(TINY, folder=tmp_path, resume=True)
+    kept = results.read_run(tmp_path)
+    assert not kept.header.complete
+    assert len(kept.rows) == len(whole.rows)
+
+
+def test_leftover_checkpoints_are_not_used_unasked(tmp_path: Path) -> None:
+    quiet(TINY, folder=tmp_path)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ValueError, match="holds a run already"):
+        quiet(TINY, folder=tmp_path)
+
+
+def test_weights_cannot_be_kept_of_a_resumed_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keep_weights works for a run from its start only"):
+        quiet(TINY, folder=tmp_path, resume=True, keep_weights=True)
+
+
+def test_a_bad_shape_is_refused_before_the_folder_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="d_model"):
+        quiet(replace(TINY, d_model=30), folder=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -65,18 +65,20 @@ def _place(permutations: Ints) -> Ints:
     return np.searchsorted(PERMUTATIONS @ weights, permutations @ weights)
 
 
-def cosets(generators: Ints) -> Ints:
-    """Number the left cosets of the subgroup of S5 that some permutations generate (Power et al. 2022, Figure 3 left).
+def cosets(generators: Ints, *, side: str = "left") -> Ints:
+    """Number the cosets of the subgroup of S5 that some permutations generate (Power et al. 2022, Figure 3 left).
 
     Parameters
     ----------
     generators : int array [n, 5]
         Permutations; `PERMUTATIONS[i]` has number i.
+    side : {"left", "right"}
+        "left": x · h for all h of the subgroup, "right": h · x; the permutation written first is applied first.
 
     Returns
     -------
     int array [120]
-        For every permutation x the number of its coset: x · h for all h of the subgroup, h applied after x.
+        For every permutation x the number of its coset.
 
     Examples
     --------
@@ -96,7 +98,8 @@ def cosets(generators: Ints) -> Ints:
         subgroup |= grown
     everything = np.arange(len(PERMUTATIONS))
     smallest = np.min([_compose(everything, np.full_like(everything, h)) for h in subgroup], axis=0)
-    return np.unique(smallest, return_inverse=True)[1]
+    left = np.unique(smallest, return_inverse=True)[1]
+    return left if side == "left" else left[_invert(everything)]  # (x · h)⁻¹ = h⁻¹ · x⁻¹
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -171,11 +174,11 @@ def operation_table(operation: str, modulus: int = 97) -> tuple[Ints, Ints]:
     validate_operation(operation, modulus)
     kind = OPERATIONS[operation]
     n = n_symbols(operation, modulus)
-    first, y = (grid.ravel() for grid in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
+    x, y = (grid.ravel() for grid in np.meshgrid(np.arange(n), np.arange(n), indexing="ij"))
     if kind.domain == "nonzero_y":
-        first, y = first[y > 0], y[y > 0]
-        return np.stack([first * y % modulus, y], axis=1), first
-    return np.stack([first, y], axis=1), kind.compute(first, y, modulus)
+        z, y = x[y > 0], y[y > 0]
+        x = y * z % modulus
+    return np.stack([x, y], axis=1), kind.compute(x, y, modulus)
 
 
 def n_symbols(operation: str, modulus: int) -> int:
@@ -224,7 +227,8 @@ def split_equations(
     seed : int
         0 gives openai/grok's split, which its authors use for every run.
     mirrors : int array [n], optional
-        For each equation the number of its mirror image (y ∘ x for x ∘ y): the two then stay on one side.
+        For each equation the number of its mirror image (y ∘ x for x ∘ y): the two then stay on one side. Where the
+        cut would part a pair, one more equation is trained on, or one fewer if that leaves none to validate on.
 
     Returns
     -------
@@ -234,7 +238,7 @@ def split_equations(
     Raises
     ------
     ValueError
-        If the fraction leaves nothing to train on or nothing to validate on.
+        If the fraction leaves nothing to train on or nothing to validate on, or all equations are one pair of mirrors.
 
     Examples
     --------
@@ -264,6 +268,13 @@ def split_equations(
         rank = np.empty(n, dtype=np.int64)
         rank[order] = np.arange(n)
         order = np.lexsort((rank, np.minimum(rank, rank[mirrors])))
+        if mirrors[order[n_train - 1]] == order[n_train]:
+            n_train += 1 if n_train + 1 < n else -1
+        if n_train == 0:
+            raise ValueError(
+                f"a split that keeps mirrors together needs more than one pair of them, got {n} equations; "
+                "give more, or leave mirrors out"
+            )
     return order[:n_train], order[n_train:]
 
 
@@ -279,6 +290,9 @@ def mirror_equations(pairs: Ints) -> Ints:
     return np.array([number.get((int(y), int(x)), i) for i, (x, y) in enumerate(pairs)])
 
 
+VOCABULARIES = ("compact", "openai")
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Which number each token has.
@@ -286,11 +300,22 @@ class Vocabulary:
     "compact" writes ``x ∘ y = z`` with the symbols first, then ∘ and =. "openai" writes openai/grok's
     ``<|eos|> x ∘ y = z <|eos|>`` with its 239 tokens: <|eos|>, =, 20 operators in sorted order, the numbers 0 to 96 and
     the 120 permutations of 01234.
+
+    Raises
+    ------
+    ValueError
+        If there is no vocabulary of that kind.
     """
 
     kind: str
     operation: str
     modulus: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in VOCABULARIES:
+            raise ValueError(
+                f"kind must be {' or '.join(VOCABULARIES)}, got {self.kind!r}; choose one of them"
+            )
 
     @property
     def size(self) -> int:

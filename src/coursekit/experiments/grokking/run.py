@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from coursekit import results
 from coursekit.experiments.grokking import config as configs
-from coursekit.experiments.grokking.analysis import circle_points, matrix_rows, pca
+from coursekit.experiments.grokking.analysis import RUN_KEYS, circle_points, matrix_rows, pca
 from coursekit.experiments.grokking.config import GrokkingConfig, Setting
 from coursekit.experiments.grokking.data import Vocabulary, mirror_equations, operation_table, split_equations
 from coursekit.model import Transformer, TransformerConfig
@@ -108,7 +108,7 @@ def run(
     progress : bool
         Show a bar with the time left.
     keep_weights : bool
-        Keep every network's weights at every evaluation in `Run.networks` (not when resumed).
+        Keep every network's weights at every evaluation in `Run.networks`; not with `resume`.
     device : str, optional
         Default: "cuda" where there is one, else "cpu".
     n_workers : int, optional
@@ -126,7 +126,8 @@ def run(
     Raises
     ------
     ValueError
-        If `folder` holds a run already and `resume` is not asked for, or holds one of another config.
+        If `folder` holds a run already and `resume` is not asked for, or holds one of another config or grouping;
+        if `keep_weights` and `resume` are both asked for.
     FloatingPointError
         If every network's loss became NaN; the rows up to there are in `folder`.
 
@@ -134,57 +135,51 @@ def run(
     -----
     A network whose loss is no longer a number is taken out with a warning; the others go on.
     """
-    config_hash = results.config_hash(config)
+    if keep_weights and resume:
+        raise ValueError(
+            "keep_weights works for a run from its start only, since checkpoints hold the last weights alone; "
+            "leave out resume and take a new folder"
+        )
     settings = list(config.settings)
+    for setting in settings:
+        network_shape(config, setting)  # a shape that makes no sense is refused before anything is written
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    groups = _group(config, settings, device)
     header = results.new_header(
         EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None
     )
+    saved: list[Checkpoints | None] = [None] * len(groups)
     if folder is not None:
-        header = _continue(header, Path(folder), resume)
-        if not (
-            Path(folder) / "run.json"
-        ).exists():  # from now on the folder is taken, and known to be writable
-            columns = [*results.KEYS[EXPERIMENT], *results.VALUE_COLUMNS]
-            results.write_run(folder, header, pd.DataFrame(columns=columns))
-    groups = _group(config, settings, device)
+        header = _claim(Path(folder), header, resume)
+        saved = _checkpoints(Path(folder), config, groups, checkpoint_seconds)
     found: list[list[Row]] = [[] for _ in groups]
     kept: dict[Setting, NetworkRecord] = (
         {s: NetworkRecord(s, config) for s in settings} if keep_weights else {}
     )
-    diverged: list[str] = []
 
     def job(number: int) -> Callable[[Callable[[int], None], threading.Event], None]:
         def train_group(advance: Callable[[int], None], stop: threading.Event) -> None:
-            members = groups[number]
+            members, rows = groups[number], found[number]
             stack = Stack(
                 network_shape(config, members[0]),
                 [_stack_run(config, setting) for setting in members],
                 n_answer=_vocabulary(config, members[0]).n_answer,
                 device=device,
             )
-            checkpoints = None
-            if folder is not None:
-                name = f"group-{number:04d}"
-                checkpoints = Checkpoints(
-                    Path(folder) / "checkpoints" / name,
-                    f"{EXPERIMENT} {config_hash} {name}",
-                    seconds=checkpoint_seconds,
-                )
-            rows = found[number]
             train(
                 stack,
                 rows,
-                lambda: _record(config, members, stack, rows, kept, diverged),
+                lambda: _record(config, members, stack, rows, kept),
                 record_at=evaluation_steps(
                     config.max_steps, every=config.eval_every, growth=config.eval_growth
                 ),
                 schedule=warmup(10),
-                checkpoints=checkpoints,
+                checkpoints=saved[number],
                 progress=advance,
                 stop=stop,
             )
-            advance(sum(config.max_steps - _last_step(config, setting, rows) for setting in members))
+            if not stop.is_set():
+                advance(sum(config.max_steps - _last_step(config, setting, rows) for setting in members))
 
         return train_group
 
@@ -199,14 +194,15 @@ def run(
         )
         complete = True
     finally:
+        for part, checkpoints in zip(found, saved, strict=True):
+            # An interrupted resume has not come to every group: what those had reached is in their checkpoints.
+            if not part and checkpoints is not None and (last := checkpoints.load()) is not None:
+                part.extend(last[1]["rows"])  # type: ignore[arg-type]
         header = results.finish(header, complete=complete)
-        rows = pd.DataFrame([row for group in found for row in group])
+        rows = pd.DataFrame([row for part in found for row in part])
         if folder is not None and len(rows):
             results.write_run(folder, header, rows)
-    if len(diverged) == len(settings):
-        raise FloatingPointError(f"{'; '.join(diverged)}: lower the learning rate or the noise")
-    for text in diverged:
-        warnings.warn(f"{text}; it was taken out and the others went on", stacklevel=2)
+    _tell_diverged(rows, len(settings))
     return results.Run(header, rows, list(kept.values()))
 
 
@@ -283,7 +279,8 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
     ----------
     name : str
     folder : path
-        Where the run works; an interrupted one goes on from there.
+        Where the run works; an interrupted one goes on from there, but for `addition_97`, `s5` and `sharpness`, which
+        need the weights of all their steps: for these take a new folder.
     n_workers : int, optional
 
     Notes
@@ -395,7 +392,6 @@ def _record(
     stack: Stack,
     before: Sequence[Row],
     kept: dict[Setting, NetworkRecord],
-    diverged: list[str],
 ) -> list[Row]:
     """Evaluate the running networks, take out those that are done, and return the new rows."""
     new: list[Row] = []
@@ -415,11 +411,6 @@ def _record(
         now.append(_row(keys, stack.step, "train_loss", train_loss[i], None, n_train))
         now.append(_row(keys, stack.step, "val_loss", val_loss[i], None, n_val))
         broken = not math.isfinite(train_loss[i])
-        if broken:
-            diverged.append(
-                f"the loss of {setting.operation}, {setting.variant.name}, seed {setting.seed} "
-                f"became NaN by step {stack.step}"
-            )
         if setting in kept:
             kept[setting].steps.append(stack.step)
             kept[setting].weights.append({name: w.numpy() for name, w in stack.weights(r).items()})
@@ -469,14 +460,16 @@ def _last_step(config: GrokkingConfig, setting: Setting, rows: Sequence[Row]) ->
     return max((row["step"] for row in rows if all(row[k] == v for k, v in keys.items())), default=0)
 
 
-def _continue(header: results.Header, folder: Path, resume: bool) -> results.Header:
-    """The header of a run that may have been started in `folder` before."""
-    if not (folder / "run.json").exists():
-        return header
-    if not resume:
+def _claim(folder: Path, header: results.Header, resume: bool) -> results.Header:
+    """Take a folder for a run, or go on with the run in it; the header to use."""
+    if not resume and ((folder / "run.json").exists() or (folder / "checkpoints").exists()):
         raise ValueError(
             f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
         )
+    if not (folder / "run.json").exists():  # from now on the folder is taken, and known to be writable
+        columns = [*results.KEYS[EXPERIMENT], *results.VALUE_COLUMNS]
+        results.write_run(folder, header, pd.DataFrame(columns=columns))
+        return header
     before = results.read_run(folder).header
     if before.config_hash != header.config_hash:
         raise ValueError(
@@ -484,3 +477,40 @@ def _continue(header: results.Header, folder: Path, resume: bool) -> results.Hea
             "choose another folder, or the preset and seed that it was started with"
         )
     return dataclasses.replace(header, wall_seconds=before.wall_seconds)
+
+
+def _checkpoints(
+    folder: Path, config: GrokkingConfig, groups: Sequence[Sequence[Setting]], seconds: float
+) -> list[Checkpoints | None]:
+    """Where each group saves: a folder named after what is in the group."""
+    names = [
+        results.config_hash({"config": config, "members": [_keys(config, s) for s in group]})
+        for group in groups
+    ]
+    place = folder / "checkpoints"
+    strangers = sorted(path.name for path in place.glob("*") if path.name not in names)
+    if strangers:
+        raise ValueError(
+            f"the checkpoints in {place} are of networks that were trained together in other groups, as on a CPU or "
+            "on a GPU; resume on the kind of machine that the run was started on, or choose another folder"
+        )
+    return [Checkpoints(place / name, f"{EXPERIMENT} {name}", seconds=seconds) for name in names]
+
+
+def _tell_diverged(rows: pd.DataFrame, n_networks: int) -> None:
+    """Warn of networks whose loss stopped being a number; raise if that is all of them."""
+    losses = rows[(rows["metric"] == "train_loss") & ~np.isfinite(rows["value"].astype(float))]
+    broken = losses.groupby(RUN_KEYS, sort=False)["step"].min().reset_index()
+    if broken.empty:
+        return
+    shown = [
+        f"{r.operation} at {r.train_fraction:g}, {r.variant}, seed {r.seed} (by step {r.step})"
+        for r in broken.head(3).itertuples()
+    ]
+    more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+    text = f"the loss stopped being a finite number for {'; '.join(shown)}{more}"
+    if len(broken) == n_networks:
+        raise FloatingPointError(
+            f"{text}: lower the learning rate or the noise; the rows up to there are kept"
+        )
+    warnings.warn(f"{text}; they were taken out and the others went on", stacklevel=3)
