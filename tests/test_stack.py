@@ -241,6 +241,7 @@ def test_weights_batches_and_noise_are_drawn_independently() -> None:
     assert abs(correlation) < 0.1
     order = torch.randperm(30, generator=torch.Generator().manual_seed(3))
     assert not torch.equal(stack._epochs[0]._order, order)
+    assert stack._epochs[0]._generator.initial_seed() != stack._noise_rng[0].initial_seed()
 
 
 def test_a_foreign_state_is_refused() -> None:
