@@ -179,7 +179,6 @@ def test_dropout_is_on_only_with_generators_and_keeps_the_mean() -> None:
         ("torch", "blocks.0.mlp.output.weight", (3 * 256) ** -0.5),
         ("gpt2", "blocks.0.mlp.input.weight", 0.02),
         ("scaled", "blocks.0.mlp.input.weight", 64**-0.5),
-        ("scaled", "unembedding", 50**-0.5),
         ("scaled", "unembedding", 50**-0.5),  # Nanda et al.'s code
     ],
 )

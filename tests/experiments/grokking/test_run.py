@@ -78,6 +78,11 @@ def test_openais_tokens_train_on_the_answer_and_the_end() -> None:
     with torch.no_grad():
         after_equals = record.network()(tokens)[:, 4, 22:119]
     torch.testing.assert_close(torch.from_numpy(record.logits()[::100]), after_equals, rtol=1e-4, atol=1e-5)
+    held_out = torch.from_numpy(record.vocabulary.encode(*operation_table("div", 97))[record.split()[1]])
+    with torch.no_grad():
+        logits = record.network()(held_out[:, :-1])[:, -2:]
+    of_both = torch.nn.functional.cross_entropy(logits.flatten(0, 1), held_out[:, -2:].flatten()).item()
+    assert loss[-1] == pytest.approx(of_both, rel=1e-3)
 
 
 def test_a_run_stops_once_it_validates_well_enough() -> None:
@@ -200,6 +205,16 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
         quiet(replace(TINY, seeds=(7,)), folder=tmp_path, resume=True)
 
 
+def test_a_folder_is_taken_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "sweep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quiet(TINY, folder=tmp_path)
+    assert not results.read_run(tmp_path).header.complete
+
+
 def test_an_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
     blocked = tmp_path / "a file"
     blocked.write_text("")
@@ -275,6 +290,19 @@ def test_sharpness_is_positive_and_larger_in_a_larger_box() -> None:
     record = quiet(replace(TINY, seeds=(0,), max_steps=100), keep_weights=True).networks[0]
     small, large = sharpness(record, epsilon=1e-4), sharpness(record, epsilon=1e-3)
     assert 0 < small < large
+
+
+def test_sharpness_of_a_tiny_box_is_the_gradients() -> None:
+    """To first order the loss climbs by Σ |g_i| ε (|x_i| + 1)."""
+    record = quiet(replace(TINY, seeds=(0,), max_steps=100), keep_weights=True).networks[0]
+    network = record.network()
+    tokens, train_numbers, _ = module._equations(record.config, record.setting)
+    data = torch.from_numpy(tokens[train_numbers])
+    loss = torch.nn.functional.cross_entropy(network(data[:, :-1])[:, -1], data[:, -1])
+    loss.backward()
+    slope = sum((p.grad.abs() * (p.detach().abs() + 1)).sum().item() for p in network.parameters())  # type: ignore[union-attr]
+    expected = 100 * 1e-5 * slope / (1 + loss.item())
+    assert sharpness(record, epsilon=1e-5) == pytest.approx(expected, rel=0.05)
 
 
 def test_sharpness_of_a_parabola_like_minimum_beats_random_directions() -> None:

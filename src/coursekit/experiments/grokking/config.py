@@ -340,6 +340,13 @@ def measured(name: str) -> GrokkingConfig:
         "addition_97": replace(
             table,
             operations=("add",),
+            train_fractions=(0.6,),
+            keep_mirrors_together=True,
+            seeds=(0,),
+            n_layers=1,
+            max_steps=6000,
+            eval_every=50,
+        ),
             train_fractions=(0.4,),
             seeds=(0,),
             n_layers=1,
