@@ -347,12 +347,6 @@ def measured(name: str) -> GrokkingConfig:
             max_steps=6000,
             eval_every=50,
         ),
-            train_fractions=(0.4,),
-            seeds=(0,),
-            n_layers=1,
-            max_steps=6000,
-            eval_every=50,
-        ),
         # Figure 3 left.
         "s5": replace(
             table,
