@@ -68,7 +68,7 @@ def clock_logits() -> np.ndarray:
 
 
 def test_the_clocks_logits_are_waves_of_its_frequencies_alone() -> None:
-    some = np.random.default_rng(0).permutation(P * P)[:100]  # a part of the table, as either side of a split is
+    some = np.random.default_rng(0).permutation(P * P)[:100]  # a part, as either side of a split is
     pairs, answers = (of_all[some] for of_all in operation_table("add", P))
     clock, constant = clock_logits()[some], np.arange(P)  # one a symbol, as of a bias
     waves, rest = analysis.split_logits(clock + constant, pairs, KEYS)

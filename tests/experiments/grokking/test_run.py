@@ -23,6 +23,8 @@ from coursekit.experiments.grokking.analysis import key_frequencies, steps_to
 from coursekit.experiments.grokking.config import VARIANTS, GrokkingConfig, Variant
 from coursekit.experiments.grokking.data import OPERATIONS, mirror_equations, operation_table
 from coursekit.experiments.grokking.run import run, sharpness
+from coursekit.stack import Stack
+from coursekit.train import warmup
 
 TINY = replace(configs.smoke(), modulus=11, train_fractions=(0.7,), max_steps=20, eval_every=10)
 
@@ -152,6 +154,26 @@ def test_the_first_update_has_no_learning_rate() -> None:
     rows = quiet(replace(TINY, seeds=(0,), max_steps=2, eval_every=1)).rows
     loss = rows[rows["metric"] == "train_loss"]["value"].tolist()
     assert loss[0] == loss[1] != loss[2]
+
+
+# The first 20 losses of the smoke preset's first network; a change of the training shows here.
+GOLDEN = [
+    3.35032, 3.32157, 3.29572, 3.34196, 3.29431, 3.25689, 3.25188, 3.20936, 3.19289, 3.20072,
+    3.20566, 3.15689, 3.19153, 3.14994, 3.14115, 3.17497, 3.15469, 3.12814, 3.12037, 3.13365,
+]  # fmt: skip
+
+
+def test_the_first_losses_of_the_smoke_preset() -> None:
+    config = configs.smoke()
+    setting = next(config.settings)
+    stack = Stack(module.network_shape(config, setting), [module._stack_run(config, setting)])
+    schedule, losses = warmup(10), []
+    for _ in GOLDEN:
+        loss = stack.losses()
+        loss.sum().backward()
+        stack.update(schedule(stack.step))
+        losses.append(loss.item())
+    assert losses == pytest.approx(GOLDEN, rel=2e-4)
 
 
 def killed_after(folder: Path, config: str, seconds: float) -> None:
