@@ -27,10 +27,10 @@ SHAPES = {
 
 
 def addition(seed: int, n_train: int = 30, **recipe: object) -> StackRun:
-    """A small table x + y = z with an end token, split at random."""
+    """A small table: x ∘ y = two tokens, split at random."""
     x, y = (grid.flatten() for grid in torch.meshgrid(torch.arange(P), torch.arange(P), indexing="ij"))
     tokens = torch.stack(
-        [x, torch.full_like(x, P), y, torch.full_like(x, P + 1), (x + y) % P, torch.full_like(x, P)], 1
+        [x, torch.full_like(x, P), y, torch.full_like(x, P + 1), (x + y) % P, (x + 2 * y) % P], 1
     )
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     recipe = {"batch_size": 12} | recipe
@@ -115,7 +115,7 @@ def test_each_recipe_changes_the_training() -> None:
     for recipe in ({}, {"weight_decay": 1.0}, {"weight_decay": 1.0, "decay_towards": "init"}, {"gradient_noise": 1.0},
                    {"weight_noise": 0.01}, {"learning_rate": 3e-3}):  # fmt: skip
         stack = Stack(SHAPES["grok"], [addition(0, **recipe)])  # type: ignore[arg-type]
-        steps(stack, 5)
+        steps(stack, 30)
         weights.append(stack.weights(0)["embedding"])
     for i, one in enumerate(weights):
         for other in weights[:i]:
