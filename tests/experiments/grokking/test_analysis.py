@@ -135,8 +135,8 @@ def test_time_to_generalize_counts_the_runs_that_did_not() -> None:
 
 
 @pytest.mark.parametrize("p", [5, 47, 97])
-def test_discrete_logarithms_turn_products_into_sums(p: int) -> None:
-    order = analysis.discrete_logarithms(p)
+def test_primitive_root_powers_turn_products_into_sums(p: int) -> None:
+    order = analysis.primitive_root_powers(p)
     place = {int(x): k for k, x in enumerate(order)}
     for x in range(1, p, 3):
         for y in range(1, p, 5):

@@ -299,7 +299,7 @@ def cross_entropy(logits: Floats, answers: NDArray[np.int64]) -> float:
     return float((log_total - logits[np.arange(len(answers)), answers]).mean())
 
 
-def discrete_logarithms(p: int) -> NDArray[np.int64]:
+def primitive_root_powers(p: int) -> NDArray[np.int64]:
     """The order in which multiplication mod p is a circle: the powers g⁰, g¹, g², … of a primitive root g.
 
     Parameters
@@ -315,7 +315,7 @@ def discrete_logarithms(p: int) -> NDArray[np.int64]:
 
     Examples
     --------
-    >>> discrete_logarithms(7).tolist()
+    >>> primitive_root_powers(7).tolist()
     [1, 3, 2, 6, 4, 5]
     """
     for root in range(1, p):
