@@ -23,6 +23,8 @@ import pandas as pd
 
 KEYS: dict[str, tuple[str, ...]] = {
     "grokking": ("seed", "operation", "modulus", "train_fraction", "variant", "step"),
+    "reversal_curse": ("seed", "study", "subset", "order", "step"),
+    "reversal_dynamics": ("seed", "model", "split", "direction", "step"),
 }
 """The columns that identify a measurement, by experiment."""
 

@@ -5,6 +5,7 @@ import pytest
 
 from coursekit.lab.checks import judge
 from coursekit.lab.exercises import all_exercises, grokking
+from coursekit.lab.session import LABS
 
 EXERCISES = {exercise.name: exercise for exercise in all_exercises()}
 MISTAKES = [(name, mistake) for name, exercise in EXERCISES.items() for mistake in exercise.misconceptions]
@@ -17,7 +18,7 @@ def verdicts(name, answer):
 
 def test_names_are_unique_and_say_the_experiment():
     assert len(EXERCISES) == len(all_exercises())
-    assert {name.split(".")[0] for name in EXERCISES} == {"grokking"}
+    assert {name.split(".")[0] for name in EXERCISES} == set(LABS)
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -95,3 +95,15 @@ def test_export_is_one_small_file_without_personal_data(tmp_path, home, capsys):
     }
     assert str(path) in capsys.readouterr().out
     assert str(home) not in path.read_text()
+
+
+def test_progress_of_one_week_counts_that_week_alone(capsys):
+    journal.record("exercises", "grokking.division_table", passed=True, attempts=1)
+    journal.record("predictions", "grokking.gap", value=3)
+    journal.record("predictions", "elsewhere.gap", value=3)
+    journal.progress("grokking")
+    printed = capsys.readouterr().out.splitlines()
+    assert all(" grokking." in line for line in printed[:-1])
+    assert printed[-1] == f"1 of {len(printed) - 1} exercises passed, 1 predictions made."
+    with pytest.raises(ValueError, match="no exercises of 'groking'; expected one of: .*grokking"):
+        journal.progress("groking")

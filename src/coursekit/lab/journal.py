@@ -77,14 +77,29 @@ def record(section: str, name: str, **fields: Any) -> None:
         print(f"(Your progress could not be saved: {error}. Everything else works.)")
 
 
-def progress() -> None:
-    """Print every exercise of the course with its state: ✓ passed, ✗ attempted, ○ not attempted."""
+def progress(experiment: str | None = None) -> None:
+    """Print every exercise with its state: ✓ passed, ✗ attempted, ○ not attempted.
+
+    Parameters
+    ----------
+    experiment : str or None
+        One week's exercises and predictions, such as ``"grokking"``; None: those of the whole course.
+
+    Raises
+    ------
+    ValueError
+        If no exercise belongs to such an experiment.
+    """
     try:
         kept = read()
     except OSError as error:
         print(f"Your progress could not be read: {error}.")
         return
-    everything = exercises.all_exercises()
+    everything = [e for e in exercises.all_exercises() if experiment in (None, e.name.partition(".")[0])]
+    if not everything:
+        weeks = ", ".join(sorted({e.name.partition(".")[0] for e in exercises.all_exercises()}))
+        raise ValueError(f"there are no exercises of {experiment!r}; expected one of: {weeks}")
+    predictions = [name for name in kept["predictions"] if experiment in (None, name.partition(".")[0])]
     for exercise in everything:
         entry = kept["exercises"].get(exercise.name, {})
         symbol = "✓" if entry.get("passed") else "✗" if entry else "○"
@@ -92,7 +107,7 @@ def progress() -> None:
         line = f"{symbol} {exercise.name:<28} {exercise.stars()} · {exercise.minutes:>2} min  {attempts}"
         print(line.rstrip())
     passed = sum(bool(kept["exercises"].get(exercise.name, {}).get("passed")) for exercise in everything)
-    print(f"{passed} of {len(everything)} exercises passed, {len(kept['predictions'])} predictions made.")
+    print(f"{passed} of {len(everything)} exercises passed, {len(predictions)} predictions made.")
 
 
 def export_progress(path: str | Path = "coursekit_progress.json") -> Path:

@@ -1,4 +1,4 @@
-"""The grokking lab as a student meets it: unsolved, solved, and each folded solution against its check."""
+"""Every lab as a student meets it: unsolved, solved, and each folded solution against its check."""
 
 import ast
 import re
@@ -11,16 +11,35 @@ from nbclient import NotebookClient
 
 from coursekit import lab
 from coursekit.lab.checks import judge
-from coursekit.lab.exercises.grokking import EXERCISES
+from coursekit.lab.exercises import all_exercises
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "labs" / "05_grokking.ipynb"
-NAMES = [exercise.name for exercise in EXERCISES]
-EXERCISE = {exercise.name: exercise for exercise in EXERCISES}
+LABS = {
+    path.stem.partition("_")[2]: path
+    for path in sorted((Path(__file__).resolve().parents[2] / "labs").glob("*.ipynb"))
+}
+EXERCISE = {exercise.name: exercise for exercise in all_exercises()}
+
+
+def of(experiment):
+    """Return the names of one lab's exercises, in their order."""
+    return [name for name in EXERCISE if name.startswith(f"{experiment}.")]
+
+
+@pytest.fixture(params=LABS)
+def experiment(request):
+    return request.param
+
+
+@pytest.fixture(params=EXERCISE)
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def notebook():
-    return nbformat.read(NOTEBOOK, as_version=4)
+def notebook(request):
+    found = request.node.callspec.params
+    experiment = found.get("experiment") or found["name"].partition(".")[0]
+    return nbformat.read(LABS[experiment], as_version=4)
 
 
 def stubs(notebook):
@@ -48,7 +67,7 @@ def answer(source, name):
     """Run the source of an answer and return what it defines."""
     namespace = {"np": np}
     exec(source, namespace)
-    return namespace[name.removeprefix("grokking.")]
+    return namespace[name.partition(".")[2]]
 
 
 def names(source, *, stored):
@@ -73,35 +92,32 @@ def run(notebook, home, monkeypatch):
     }
 
 
-def test_every_exercise_is_in_the_notebook_once_and_in_its_order(notebook):
-    assert list(stubs(notebook)) == NAMES == list(solutions(notebook))
+def test_every_exercise_is_in_the_notebook_once_and_in_its_order(notebook, experiment):
+    assert list(stubs(notebook)) == of(experiment) == list(solutions(notebook))
+    assert len(of(experiment)) >= 5
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_heading_rating_and_hint(notebook, name):
     exercise = EXERCISE[name]
     cells = notebook.cells
     at = cells.index(stubs(notebook)[name])
-    number = NAMES.index(name) + 1
+    number = of(name.partition(".")[0]).index(name) + 1
     assert cells[at - 1].source.startswith(f"### Exercise {number}: ")
     assert f"\n\n{exercise.stars()} · {exercise.minutes} minutes\n\n" in cells[at - 1].source
     assert "<details><summary>Hint</summary>\n\n" in cells[at + 1].source
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_the_stub_is_not_attempted(notebook, name, capsys):
     exec(stubs(notebook)[name].source, {"np": np, "lab": lab})
     assert capsys.readouterr().out == f"○ {name}: not attempted yet.\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_the_folded_solution_passes(notebook, name):
     solution = answer(solutions(notebook)[name], name)
     found = {judge(EXERCISE[name], solution, np.random.default_rng(seed))[0] for seed in range(20)}
     assert found == {"✓"}
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_stub_and_solution_have_one_signature(notebook, name):
     def signature(source):
         return [line for line in source.splitlines() if line.startswith("def ")]
@@ -109,27 +125,27 @@ def test_stub_and_solution_have_one_signature(notebook, name):
     assert signature(stubs(notebook)[name].source) == signature(solutions(notebook)[name])
 
 
-def test_no_other_cell_uses_what_a_student_writes(notebook):
+def test_no_other_cell_uses_what_a_student_writes(notebook, experiment):
     cells = stubs(notebook)
     students = set().union(*(names(cell.source, stored=True) for cell in cells.values()))
-    assert len(students) == len(NAMES)
+    assert len(students) == len(of(experiment))
     others = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in cells.values()]
     used = set().union(*(names(cell.source, stored=False) for cell in others))
     assert students & used == set()
 
 
-def test_unsolved_it_runs_to_the_end_and_keeps_nothing(notebook, tmp_path, monkeypatch):
+def test_unsolved_it_runs_to_the_end_and_keeps_nothing(notebook, experiment, tmp_path, monkeypatch):
     printed = run(notebook, tmp_path / "home", monkeypatch)
     for name, cell in stubs(notebook).items():
         assert printed[cell.id] == f"○ {name}: not attempted yet.\n"
-    assert f"0 of {len(NAMES)} exercises passed, 0 predictions made." in printed["progress"]
+    assert f"0 of {len(of(experiment))} exercises passed, 0 predictions made." in printed["progress"]
     assert not (tmp_path / "home").exists()
 
 
-def test_solved_it_runs_to_the_end_and_passes_everything(notebook, tmp_path, monkeypatch):
+def test_solved_it_runs_to_the_end_and_passes_everything(notebook, experiment, tmp_path, monkeypatch):
     for name, cell in stubs(notebook).items():
         cell.source = solutions(notebook)[name] + "\n" + cell.source.splitlines()[-1]
     printed = run(notebook, tmp_path / "home", monkeypatch)
     for name, cell in stubs(notebook).items():
         assert printed[cell.id].startswith(f"✓ {name}: right")
-    assert f"{len(NAMES)} of {len(NAMES)} exercises passed" in printed["progress"]
+    assert f"{len(of(experiment))} of {len(of(experiment))} exercises passed" in printed["progress"]
