@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from coursekit import experiments, results
+from coursekit.hub import HubError
 from coursekit.lab.session import LABS
 
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = f"; go on with: coursekit {shlex.join(again)}" if arguments.command is run_experiment else ""
         print(f"coursekit: interrupted{how}", file=sys.stderr)
         return 130
-    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError, HubError) as error:
         print(f"coursekit: {error}", file=sys.stderr)
         return 2
 
