@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coursekit import figures
 from coursekit.book import scrubber
 from coursekit.book.interactive import SCRUBBER_MIME, scrubber_html
 from coursekit.book.mime import PLOTLY_MIME, WIDGET_MIME, PlotlyRenderer, ScrubberRenderer, WidgetRenderer
@@ -97,3 +98,56 @@ def test_renderers_take_their_own_type_only() -> None:
     assert node.astext().count("</script>") == 1
     as_text = Output(PLOTLY_MIME, json.dumps(outputs[PlotlyRenderer].content))
     assert PlotlyRenderer.handle_mime(None, as_text, False) is not None
+
+
+def page_figure(figure: Any) -> dict[str, Any]:
+    """Return a figure as the page gets it."""
+    output = Output(PLOTLY_MIME, json.loads(figure.to_json()))
+    (node,) = PlotlyRenderer.handle_mime(None, output, False) or []
+    text = node.astext().split('<script type="application/json">')[1].split("</script>")[0]
+    return dict(json.loads(text))
+
+
+def moving_curve(describe: list[str] | None = None, **options: Any) -> Any:
+    """Return a slider of two frames with one curve and one annotation that stays."""
+    frames = []
+    for top in (1, 2):
+        fig = figures.figure("A curve", "step", "loss").add_annotation(text="stays", x=0, y=0)
+        frames.append(fig)
+        figures.add_curve(fig, [0, 1], [0, top])
+    return figures.slider(frames, [10, 20], label="training step", describe=describe, **options)
+
+
+def test_a_slider_reaches_the_page_without_plotlys_own_controls() -> None:
+    sentences = ["The loss is 1.", "The loss is 2."]
+    page = page_figure(moving_curve(sentences, start=1))
+    assert {"sliders", "updatemenus"} & page["layout"].keys() == set()
+    assert page["layout"]["meta"]["slider"] == {
+        "label": "training step",
+        "values": ["10", "20"],
+        "describe": sentences,
+        "start": 1,
+        "height": 450,
+    }
+    assert page["layout"]["height"] == 450
+    assert [note["text"] for note in page["layout"]["annotations"]] == ["stays"]
+    assert [(frame["traces"], frame["layout"]) for frame in page["frames"]] == [([0], {}), ([0], {})]
+    assert page["frames"][0]["data"] == [{"type": "scatter", "y": [0, 1]}]
+
+
+def test_an_annotation_that_moves_reaches_the_page_with_its_frame() -> None:
+    frames = []
+    for top in (1, 2):
+        fig = figures.figure("A curve").add_annotation(text=f"here {top}", x=1, y=top)
+        frames.append(fig)
+    for describe in (None, ["One.", "Two."]):
+        page = page_figure(figures.slider(frames, [1, 2], label="top", describe=describe))
+        moved = [
+            frame["layout"].get("annotations", page["layout"]["annotations"]) for frame in page["frames"]
+        ]
+        assert [[note["text"] for note in notes] for notes in moved] == [["here 1"], ["here 2"]]
+
+
+def test_a_figure_without_slider_reaches_the_page_as_it_is() -> None:
+    fig = figures.figure("A curve", "step", "loss").update_layout(meta=["anything"], height=300)
+    assert page_figure(fig)["layout"] == json.loads(fig.to_json())["layout"]

@@ -22,6 +22,35 @@ def _content(data: Any) -> Any:
     return json.loads(data.content) if isinstance(data.content, str) else data.content
 
 
+def _without_live_controls(figure: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a figure made by `coursekit.figures.slider` what ``plotly_figures.js`` draws by itself."""
+    live = figure.get("layout", {})
+    meta = live.get("meta")
+    slider = meta.get("slider") if isinstance(meta, dict) else None
+    if slider is None:
+        return figure
+    layout = {key: value for key, value in live.items() if key not in ("sliders", "updatemenus")}
+    # the last annotation of a live figure is the describing sentence
+    notes = slice(None, -1 if slider["describe"] else None)
+    layout["annotations"] = live.get("annotations", [])[notes]
+    # a page writes the title above the control: what stays is room for annotations above the plot
+    crowded = any(note.get("yref") == "paper" and note.get("y", 0) >= 1 for note in layout["annotations"])
+    layout |= {
+        "height": slider["height"],
+        "title": {"text": live.get("title", {}).get("text", "")},
+        "margin": live.get("margin", {}) | {"t": 40 if crowded else 20},
+    }
+    frames = []
+    for frame in figure["frames"]:
+        moved = dict(frame.get("layout", {}))
+        moved["annotations"] = moved.get("annotations", live.get("annotations", []))[notes]
+        moved = {
+            part: value for part, value in moved.items() if part != "annotations" or value != layout[part]
+        }
+        frames.append({"data": frame.get("data", []), "traces": frame.get("traces", []), "layout": moved})
+    return figure | {"layout": layout, "frames": frames}
+
+
 class PlotlyRenderer:
     """Emits a plotly figure as JSON for ``plotly_figures.js``, which draws it when it comes into view."""
 
@@ -46,12 +75,13 @@ class PlotlyRenderer:
         if data.mime_type != PLOTLY_MIME:
             return None
         figure = _content(data)
-        layout = figure.get("layout", {})
-        height = int(layout.get("height") or 420)
-        kept = {key: figure[key] for key in ("data", "layout", "frames") if figure.get(key)}
+        figure = _without_live_controls(
+            {key: figure[key] for key in ("data", "layout", "frames") if figure.get(key)}
+        )
+        height = int(figure.get("layout", {}).get("height") or 420)
         return _html(
             f'<div class="ck-plotly" style="min-height:{height}px">'
-            f'<script type="application/json">{json_for_html(kept)}</script>'
+            f'<script type="application/json">{json_for_html(figure)}</script>'
             "<noscript>This figure needs JavaScript.</noscript></div>"
         )
 
