@@ -42,8 +42,9 @@ def test_shared_beginnings_and_tokens_give_the_sequences_back() -> None:
         shared = share_prefixes(inputs, at_most=at_most, longest=4)
         n = shared.prefixes.shape[1]
         assert n == {0: 0, 3: 1, 9: 2, 40: 4}[at_most]
-        rebuilt = torch.cat(
-            [shared.prefixes[shared.prefix_of], shared.suffix_tokens.flatten()[shared.suffix_of]], 1
-        )
-        assert torch.equal(rebuilt, inputs)
+        rebuilt = torch.cat([shared.prefixes[shared.prefix_of], shared.suffixes], 1)
+        assert torch.equal(shared.tokens[rebuilt], inputs)
+        assert torch.equal(shared.positions[rebuilt], torch.arange(5).expand(40, 5))
+        pairs = torch.stack([shared.tokens, shared.positions])
+        assert len(pairs.unique(dim=1).T) == len(pairs.T)  # each once
         assert len(shared.prefixes) == len(inputs[:, :n].unique(dim=0)) if n else 1

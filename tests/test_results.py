@@ -196,3 +196,26 @@ def test_every_measured_run_of_the_package_loads():
     for experiment in results.KEYS:
         for name in results.list_measured(experiment):
             assert results.read_measured(experiment, name).header.complete
+
+
+def test_a_folder_is_claimed_once_and_resumed_by_the_same_config(tmp_path):
+    header = results.new_header("grokking", "smoke", {"max_steps": 100}, seed=0)
+    folder = tmp_path / "run"
+    assert results.claim(folder, header, resume=True) == header  # nothing is there yet: it starts
+    assert results.read_run(folder).rows.empty
+    with pytest.raises(ValueError, match="holds a run already; go on with it by resume"):
+        results.claim(folder, header, resume=False)
+    before = dataclasses.replace(header, wall_seconds=50.0)
+    results.write_run(folder, before, results.read_run(folder).rows)
+    assert results.claim(folder, header, resume=True) == before
+    other = results.new_header("grokking", "smoke", {"max_steps": 200}, seed=0)
+    with pytest.raises(ValueError, match=f"expected a run of config {other.config_hash} in .*, got one of"):
+        results.claim(folder, other, resume=True)
+
+
+def test_a_folder_with_checkpoints_alone_is_taken(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    header = results.new_header("grokking", "smoke", {"max_steps": 100}, seed=0)
+    with pytest.raises(ValueError, match="holds a run already"):
+        results.claim(tmp_path, header, resume=False)
+    assert results.claim(tmp_path, header, resume=True) == header

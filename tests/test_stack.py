@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.utils import counters
 
 from coursekit import stack as module
 from coursekit.model import Transformer, TransformerConfig
-from coursekit.stack import Stack, StackRun
+from coursekit.stack import Stack, StackRun, compiling_pays
 
 P = 7
 SHAPES = {
@@ -138,7 +143,7 @@ def test_decay_towards_init_pulls_back_and_decay_to_the_origin_shrinks() -> None
 def test_dropout_shares_nothing_and_is_off_in_evaluation() -> None:
     config = replace(SHAPES["grok"], dropout=0.3)
     stack = Stack(config, [addition(0)])
-    assert stack._prefixes.shape[-1] == 0
+    assert stack._shown.prefixes.shape[-1] == 0
     assert stack.losses().item() != pytest.approx(
         Stack(SHAPES["grok"], [addition(0)]).losses().item(), rel=1e-6
     )
@@ -201,6 +206,7 @@ def test_a_restored_stack_goes_on_bit_for_bit() -> None:
         ([], "at least one run, got none"),
         ([addition(0), replace(addition(1), tokens=addition(1).tokens[:, 1:])], r"one length, got \[5, 6\]"),
         ([replace(addition(0), tokens=addition(0).tokens + 1)], "below vocab_size=9, got 9"),
+        ([replace(addition(0), tokens=addition(0).tokens.repeat(1, 2))], "context_length=5 tokens, got 11"),
     ],
 )
 def test_misfits_are_refused(runs: list[StackRun], message: str) -> None:
@@ -255,3 +261,51 @@ def test_a_retired_runs_weights_are_gone() -> None:
     stack.retire([0])
     with pytest.raises(ValueError, match=r"still in the stack, \[1\], got 0"):
         stack.weights(0)
+
+
+def compare_compiled_with_eager() -> None:
+    """Train two networks both ways; one graph serves both."""
+    for seed in range(2):
+        run = addition(seed, weight_decay=1.0, learning_rate=3e-3)  # batches of 12, 12 and 6
+        eager, compiled, resumed = (
+            Stack(SHAPES["one layer"], [run], compile=choice) for choice in (False, True, True)
+        )
+        steps(eager, 20)
+        steps(compiled, 11)
+        tensors, facts = compiled.state()
+        resumed.restore({name: t.clone() for name, t in tensors.items()}, facts)
+        for stack in (compiled, resumed):
+            steps(stack, 9)
+        assert torch.equal(resumed._flat, compiled._flat)
+        torch.testing.assert_close(compiled._flat, eager._flat, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(compiled._flat, eager._flat)  # it was not the same code
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs g++")
+def test_compiled_stacks_of_one_shape_share_a_graph_and_give_the_eager_numbers() -> None:
+    # In a process of its own, since the run-time shape checks of the tests cannot be compiled.
+    code = "from tests.test_stack import compare_compiled_with_eager as compare; compare()"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+
+
+@pytest.mark.parametrize("n_steps", [3_000, 1_000_000])
+def test_only_long_training_is_compiled(n_steps: int) -> None:
+    assert compiling_pays(SHAPES["grok"], 512, n_steps) is False  # tiny
+    assert compiling_pays(TransformerConfig.grok(99, 4), 512, n_steps) is (n_steps == 1_000_000)
+
+
+def test_without_a_compiler_nothing_is_compiled_and_a_warning_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(
+        UserWarning, match=r"without compiling.* C\+\+ compiler no-such-compiler cannot be found"
+    ):
+        stack = Stack(SHAPES["one layer"], [addition(0)], compile=True)
+    steps(stack, 2)
+    assert not stack.compile
+
+
+def test_dropout_is_not_compiled() -> None:
+    assert not Stack(replace(SHAPES["grok"], dropout=0.1), [addition(0)], compile=True).compile

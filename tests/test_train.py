@@ -6,6 +6,8 @@ import errno
 import itertools
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -213,3 +215,14 @@ def test_a_failing_job_stops_the_others_and_is_raised() -> None:
 
     with pytest.raises(RuntimeError, match="broken job"):
         sweep([good, bad], total=2, label="test", progress=False, n_workers=2)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is Linux's")
+def test_memory_that_a_step_frees_is_used_again() -> None:
+    code = (
+        "import resource, torch; from coursekit.train import _keep_freed_memory; _keep_freed_memory(); "
+        "faults = lambda: [torch.ones(2**20) for _ in range(2)] and resource.getrusage(0).ru_minflt; "
+        "faults(); before = faults(); [faults() for _ in range(20)]; print(faults() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 4096  # 40 arrays of 1,024 pages, none of them new

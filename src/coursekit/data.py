@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -84,24 +83,27 @@ def pad(parts: Sequence[Tensor]) -> tuple[Tensor, Float[Tensor, "parts length"]]
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefixes:
-    """The distinct beginnings of a task's sequences, and the distinct tokens at each position after them.
+    """The distinct tokens at each position of a task's sequences, and the distinct beginnings, each once.
+
+    Several tasks' are padded and held together with a leading axis.
 
     Attributes
     ----------
+    tokens, positions : Int[Tensor, "n_pairs"]
+        Every distinct pair of a token and the position it stands at.
     prefixes : Int[Tensor, "n_prefixes n_shared"]
-        Every distinct beginning of `n_shared` tokens, once.
+        Every distinct beginning of `n_shared` tokens, as numbers of pairs.
     prefix_of : Int[Tensor, "n"]
         Which of them a sequence begins with.
-    suffix_tokens : Int[Tensor, "distinct positions"]
-        A column for each later position with the distinct tokens that stand there, padded with token 0.
-    suffix_of : Int[Tensor, "n positions"]
-        Where a sequence's tokens stand in `suffix_tokens` read row by row.
+    suffixes : Int[Tensor, "n n_later"]
+        A sequence's tokens after that, as numbers of pairs.
     """
 
-    prefixes: Int[Tensor, "n_prefixes n_shared"]
-    prefix_of: Int[Tensor, " n"]
-    suffix_tokens: Int[Tensor, "distinct positions"]
-    suffix_of: Int[Tensor, "n positions"]
+    tokens: Int[Tensor, "*runs n_pairs"]
+    positions: Int[Tensor, "*runs n_pairs"]
+    prefixes: Int[Tensor, "*runs n_prefixes n_shared"]
+    prefix_of: Int[Tensor, "*runs n"]
+    suffixes: Int[Tensor, "*runs n n_later"]
 
 
 def share_prefixes(inputs: Int[Tensor, "n seq"], *, at_most: int, longest: int) -> SharedPrefixes:
@@ -118,21 +120,20 @@ def share_prefixes(inputs: Int[Tensor, "n seq"], *, at_most: int, longest: int) 
     Examples
     --------
     >>> shared = share_prefixes(torch.tensor([[1, 9, 1], [1, 9, 2], [2, 9, 1], [2, 9, 2]]), at_most=2, longest=2)
-    >>> shared.prefixes.tolist(), shared.suffix_tokens.tolist()
-    ([[1, 9], [2, 9]], [[1], [2]])
+    >>> shared.tokens.tolist(), shared.positions.tolist()
+    ([1, 2, 9, 1, 2], [0, 0, 1, 2, 2])
+    >>> shared.prefixes.tolist(), shared.suffixes.tolist()
+    ([[0, 2], [1, 2]], [[3], [4], [3], [4]])
     """
-    n_shared = 0
+    n_symbols, n_shared = int(inputs.max()) + 1, 0
+    pairs, numbers = (torch.arange(inputs.shape[1]) * n_symbols + inputs).unique(return_inverse=True)
     for length in range(1, longest + 1):
-        if len(inputs[:, :length].unique(dim=0)) <= at_most:
+        if len(numbers[:, :length].unique(dim=0)) <= at_most:
             n_shared = length
-    prefixes, prefix_of = inputs[:1, :0], torch.zeros(len(inputs), dtype=torch.long)  # all begin with nothing
+    prefixes, prefix_of = (
+        numbers[:1, :0],
+        torch.zeros(len(inputs), dtype=torch.long),
+    )  # all begin with nothing
     if n_shared:
-        prefixes, prefix_of = inputs[:, :n_shared].unique(dim=0, return_inverse=True)
-    columns = [inputs[:, at].unique(return_inverse=True) for at in range(n_shared, inputs.shape[1])]
-    most = max(len(tokens) for tokens, _ in columns)
-    return SharedPrefixes(
-        prefixes,
-        prefix_of,
-        torch.stack([F.pad(tokens, (0, most - len(tokens))) for tokens, _ in columns], 1),
-        torch.stack([index * len(columns) + column for column, (_, index) in enumerate(columns)], 1),
-    )
+        prefixes, prefix_of = numbers[:, :n_shared].unique(dim=0, return_inverse=True)
+    return SharedPrefixes(pairs % n_symbols, pairs // n_symbols, prefixes, prefix_of, numbers[:, n_shared:])

@@ -128,6 +128,14 @@ class TransformerConfig:
                     f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}; choose one of them"
                 )
 
+    def refuse_longer(self, length: int) -> None:
+        """Raise a ValueError if a sequence of `length` tokens does not fit into `context_length`."""
+        if length > self.context_length:
+            raise ValueError(
+                f"a sequence must have at most context_length={self.context_length} tokens, got {length}; "
+                "shorten it, or raise context_length in the config"
+            )
+
     @property
     def d_head(self) -> int:
         """Width of one attention head."""
@@ -252,15 +260,17 @@ class Attention(nn.Module):
         self.output = Linear(d_query, config.d_model, config.attention_bias, runs)
 
     def queries(
-        self, x: Float[Tensor, "*runs batch seq d_model"], start: int
+        self, x: Float[Tensor, "*runs batch seq d_model"], positions: Int[Tensor, "*places"]
     ) -> Float[Tensor, "*runs batch seq n_heads d_head"]:
-        """What the positions `start`, `start + 1`, … look for."""
-        return self._rotate(self.query(x).unflatten(-1, (self.config.n_heads, self.config.d_head)), start)
+        """What tokens at these positions look for."""
+        return self._rotate(self.query(x).unflatten(-1, (self.config.n_heads, self.config.d_head)), positions)
 
-    def keys_values(self, x: Float[Tensor, "*runs batch seq d_model"], start: int) -> KeysValues:
-        """What the positions `start`, `start + 1`, … offer to later ones."""
+    def keys_values(
+        self, x: Float[Tensor, "*runs batch seq d_model"], positions: Int[Tensor, "*places"]
+    ) -> KeysValues:
+        """What tokens at these positions offer to later ones."""
         heads = (self.config.kv_heads, self.config.d_head)
-        return self._rotate(self.key(x).unflatten(-1, heads), start), self.value(x).unflatten(-1, heads)
+        return self._rotate(self.key(x).unflatten(-1, heads), positions), self.value(x).unflatten(-1, heads)
 
     def mix(
         self, q: Float[Tensor, "*runs batch queries n_heads d_head"], kv: KeysValues
@@ -272,13 +282,13 @@ class Attention(nn.Module):
         )
         return self.output(attend(q, k, v).flatten(-2))
 
-    def _rotate(self, x: Tensor, start: int) -> Tensor:
+    def _rotate(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotary positions (Su et al. 2021): turn each pair of coordinates by an angle that grows with position."""
         if self.config.positions != "rotary":
             return x
-        half, seq = x.shape[-1] // 2, x.shape[-3]
+        half = x.shape[-1] // 2
         frequency = self.config.rotary_base ** -(torch.arange(half, device=x.device) / half)
-        angle = torch.outer(torch.arange(start, start + seq, device=x.device), frequency)[:, None]
+        angle = positions[..., None, None] * frequency
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         first, second = x[..., :half], x[..., half:]
         return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
@@ -420,47 +430,24 @@ class Transformer(nn.Module):
         Float[Tensor, "*runs batch seq vocab"]
             Logits, in natural-log units up to a constant a position.
         """
-        x = self.embed(tokens)
+        self.config.refuse_longer(tokens.shape[-1])
+        positions = torch.arange(tokens.shape[-1], device=tokens.device)
+        x = self.embed(tokens, positions)
         for block in self.blocks:
-            inside = block.attention_input(x)
-            x = block.finish(
-                x, block.attention.queries(inside, 0), block.attention.keys_values(inside, 0), generators
-            )
+            inside, attention = block.attention_input(x), block.attention
+            q, kv = attention.queries(inside, positions), attention.keys_values(inside, positions)
+            x = block.finish(x, q, kv, generators)
         return self.unembed(x)
 
-    def keys_values(self, tokens: Int[Tensor, "*runs batch seq"]) -> Cache:
-        """What every block's attention keeps of these first tokens, for later tokens to attend to.
-
-        The last block gives its keys and values only: nothing reads its output at these positions.
-        """
-        x, cache = self.embed(tokens), []
-        for block in self.blocks:
-            inside = block.attention_input(x)
-            cache.append(block.attention.keys_values(inside, 0))
-            if len(cache) < len(self.blocks):
-                x = block.finish(x, block.attention.queries(inside, 0), cache[-1])
-        return cache
-
     def embed(
-        self, tokens: Int[Tensor, "*runs batch seq"], start: int = 0
+        self, tokens: Int[Tensor, "*runs batch seq"], positions: Int[Tensor, "*places"]
     ) -> Float[Tensor, "*runs batch seq d_model"]:
-        """Look up the vectors of tokens that stand at position `start` and those after it.
-
-        Raises
-        ------
-        ValueError
-            If the last of them stands beyond `config.context_length`.
-        """
-        end = start + tokens.shape[-1]
-        if end > self.config.context_length:
-            raise ValueError(
-                f"a sequence must have at most context_length={self.config.context_length} tokens, got {end}; "
-                "shorten it, or raise context_length in the config"
-            )
+        """Look up the vectors of tokens and of the positions they stand at."""
         x = gather_rows(self.embedding, tokens)
-        if self.config.positions in ("learned", "sinusoidal"):
-            vectors = self.position[..., start:end, :]
-            x = x + (vectors.unsqueeze(1) if vectors.dim() == 3 else vectors)
+        if self.config.positions == "sinusoidal":
+            x = x + self.position[positions]
+        elif self.config.positions == "learned":
+            x = x + gather_rows(self.position, positions.expand(tokens.shape))
         return x
 
     def unembed(self, x: Float[Tensor, "*runs batch seq d_model"]) -> Float[Tensor, "*runs batch seq vocab"]:

@@ -227,6 +227,59 @@ def read_run(folder: str | Path) -> Run:
     return _read(Path(folder) / _HEADER_FILE, Path(folder) / _ROWS_FILE)
 
 
+def claim(folder: str | Path, header: Header, resume: bool) -> Header:
+    """Take a folder for a run, or go on with the run in it.
+
+    A folder that is taken holds a header, not complete, and no rows; it is then known to be writable.
+
+    Parameters
+    ----------
+    folder : path
+    header : Header
+        As `new_header` made it.
+    resume : bool
+        Whether to go on with a run of the same config that is there already.
+
+    Returns
+    -------
+    Header
+        The one to go on with: of a resumed run it carries the time spent before.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run and `resume` is False, or holds a run of another config.
+    OSError
+        If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> claim(folder, new_header("grokking", "smoke", {"max_steps": 100}, seed=0), resume=False).complete
+    False
+    >>> claim(folder, new_header("grokking", "smoke", {"max_steps": 200}, seed=0), resume=True)
+    Traceback (most recent call last):
+    ...
+    ValueError: expected a run of config ... in ..., got one of ...; choose another folder, ...
+    """
+    folder = Path(folder)
+    if not resume and ((folder / _HEADER_FILE).exists() or (folder / "checkpoints").exists()):
+        raise ValueError(
+            f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
+        )
+    if not (folder / _HEADER_FILE).exists():
+        write_run(folder, header, pd.DataFrame(columns=[*KEYS[header.experiment], *VALUE_COLUMNS]))
+        return header
+    before = read_run(folder).header
+    if before.config_hash != header.config_hash:
+        raise ValueError(
+            f"expected a run of config {header.config_hash} in {folder}, got one of {before.config_hash}; "
+            "choose another folder, or the preset and seed that it was started with"
+        )
+    return dataclasses.replace(header, wall_seconds=before.wall_seconds)
+
+
 def write_measured(experiment: str, name: str, header: Header, rows: pd.DataFrame) -> None:
     """Keep a run with the package: `experiments/<experiment>/measured/<name>.json` and `.csv`.
 

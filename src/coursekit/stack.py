@@ -11,12 +11,22 @@ arithmetic is the limit, this is what pays.
 *Stacking.* R networks of one shape hold their weights in arrays with a leading axis R and train in one pass, each with
 its own seed, data, learning rate, weight decay and stopping step. On a GPU, where a small network is all launch
 overhead, this is what pays.
+
+What is left of a step on a CPU is matrix products to two thirds; compiling it takes most of the rest away, in training
+that is long enough: see `compiling_pays`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import os
+import shutil
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
@@ -26,7 +36,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coursekit.data import Epochs, SharedPrefixes, pad, share_prefixes
-from coursekit.model import Cache, Transformer, TransformerConfig, gather_rows, sinusoidal_positions
+from coursekit.model import (
+    Cache,
+    KeysValues,
+    Transformer,
+    TransformerConfig,
+    gather_rows,
+    sinusoidal_positions,
+)
+
+Entrance = Callable[[Tensor], tuple[Tensor, Tensor, KeysValues]]
 
 EVALUATION_ROWS = 2048  # sequences a forward pass when nothing has to be kept for a backward pass
 
@@ -97,7 +116,13 @@ class Stack:
         right when all of them are.
     betas, eps
         AdamW's. The default is the pair of Power et al. 2022, A.1.2.
+    frozen : sequence of str
+        Weights that keep their initial values, as `coursekit.model.Transformer` names them, such as "embedding".
     device : str or torch.device
+    compile : bool
+        Compile the forward and backward pass of a full batch, once for all stacks of a shape in this process: the
+        same numbers up to rounding, sooner if there are enough of them, see `compiling_pays`. Where the tools for it
+        are missing a warning says so and nothing is compiled.
 
     Attributes
     ----------
@@ -122,9 +147,13 @@ class Stack:
         n_answer: int = 1,
         betas: tuple[float, float] = (0.9, 0.98),
         eps: float = 1e-8,
+        frozen: Sequence[str] = (),
         device: str | torch.device = "cpu",
+        compile: bool = False,
     ):
         self.config, self.runs, self.n_answer = config, list(runs), n_answer
+        # Dropout's masks come from generators, which a compiled graph cannot hold.
+        self.compile = compile and not config.dropout and _can_compile()
         self.betas, self.eps, self.device, self.step = betas, eps, torch.device(device), 0
         self._clean: Tensor | None = None  # the weights without noise, between a forward pass and its update
         self._refuse_misfits()
@@ -132,6 +161,7 @@ class Stack:
         first = Transformer(config, len(self.runs))
         first.initialize([run.seed for run in self.runs])
         self._flat = torch.cat([p.detach().flatten(1) for p in first.parameters()], 1).to(self.device)
+        self._frozen = self._places(first, frozen)
         self._mean, self._square = torch.zeros_like(self._flat), torch.zeros_like(self._flat)
         self._init = self._flat.clone() if any(run.decay_towards == "init" for run in self.runs) else None
         # Batch order and initial weights come from generators on the CPU, so that they are the same on every device.
@@ -163,6 +193,7 @@ class Stack:
         if self._clean is not None:
             self._flat.copy_(self._clean)
             self._clean = None
+        held = [self._flat[:, place].clone() for place in self._frozen]
         self.step += 1
         rate, (beta1, beta2) = self._learning_rate * learning_rate_scale, self.betas
         if self._init is None:
@@ -179,6 +210,8 @@ class Stack:
         if any(self.runs[r].gradient_noise for r in self.running):
             direction += self._noise([self.runs[r].gradient_noise for r in self.running])
         self._flat.sub_(direction.mul_(rate))
+        for place, values in zip(self._frozen, held, strict=True):
+            self._flat[:, place] = values
         self._network.zero_grad()
 
     @torch.no_grad()
@@ -259,6 +292,20 @@ class Stack:
         if self.running:
             self._rebuild()
 
+    @staticmethod
+    def _places(network: Transformer, names: Sequence[str]) -> list[slice]:
+        """Where weights of these names stand in a row of the flat array."""
+        places, start = {}, 0
+        for name, p in network.named_parameters():
+            places[name] = slice(start, start + p[0].numel())
+            start += p[0].numel()
+        unknown = [name for name in names if name not in places]
+        if unknown:
+            raise ValueError(
+                f"frozen must name weights of the network, got {', '.join(unknown)}; choose among {', '.join(places)}"
+            )
+        return [places[name] for name in names]
+
     def _share(self) -> list[SharedPrefixes]:
         """Share beginnings that have fewer distinct values than a batch has rows, of one length in all runs."""
         # Under dropout every row draws masks of its own, so nothing can be shared.
@@ -278,6 +325,7 @@ class Stack:
             raise ValueError(
                 f"all runs of a stack need sequences of one length, got {sorted(lengths)}; stack them apart"
             )
+        self.config.refuse_longer(lengths.pop() - 1)
         largest = max(int(run.tokens.max()) for run in self.runs)
         if largest >= self.config.vocab_size:
             raise ValueError(
@@ -309,10 +357,12 @@ class Stack:
             self._anchor = self._init * column([float(run.decay_towards == "init") for run in runs])
         shared = [self._shared[r] for r in self.running]
         self._tokens = self._place(pad([run.tokens for run in runs])[0])
-        self._prefixes = self._place(pad([s.prefixes for s in shared])[0])
-        self._prefix_of = self._place(pad([s.prefix_of for s in shared])[0])
-        self._suffix_tokens = self._place(pad([s.suffix_tokens for s in shared])[0])
-        self._suffix_of = self._place(pad([s.suffix_of for s in shared])[0])
+        self._shown = SharedPrefixes(
+            *(
+                self._place(pad([getattr(s, field.name) for s in shared])[0])
+                for field in fields(SharedPrefixes)
+            )
+        )
 
     def _place(self, stacked: Tensor) -> Tensor:
         """Move to the device; a single run needs no leading axis."""
@@ -328,8 +378,18 @@ class Stack:
     def _logits_and_targets(
         self, chosen: Int[Tensor, "*runs batch"]
     ) -> tuple[Float[Tensor, "*runs batch n_answer vocab"], Int[Tensor, "*runs batch n_answer"]]:
-        targets = _rows(self._tokens, chosen, self._one)[..., -self.n_answer :]
-        return self._answer_logits(chosen), targets
+        targets, prefix_of, suffixes = (
+            _rows(table, chosen, self._network.n_runs)
+            for table in (self._tokens[..., -self.n_answer :], self._shown.prefix_of, self._shown.suffixes)
+        )
+        batch, training = (
+            replace(self._shown, prefix_of=prefix_of, suffixes=suffixes),
+            torch.is_grad_enabled(),
+        )
+        rng = [self._noise_rng[r] for r in self.running] if training and self.config.dropout else []
+        full = chosen.shape[-1] == max(self.runs[r].batch_size for r in self.running)
+        forward = _compiled_answer_logits() if self.compile and training and full else answer_logits
+        return forward(self._network, batch, self.n_answer, rng), targets
 
     @staticmethod
     def _cross_entropy(
@@ -338,54 +398,6 @@ class Stack:
         """Mean over each sequence's answer tokens."""
         loss = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
         return loss.view(targets.shape).mean(-1)
-
-    def _answer_logits(
-        self, chosen: Int[Tensor, "*runs batch"]
-    ) -> Float[Tensor, "*runs batch n_answer vocab"]:
-        """Logits for the last `n_answer` tokens of the chosen sequences, by the least work."""
-        network, config = self._network, self.config
-        rng = [self._noise_rng[r] for r in self.running] if torch.is_grad_enabled() and config.dropout else []
-        n_prefix = self._prefixes.shape[-1]
-        past = self._past(_rows(self._prefix_of, chosen, self._one)) if n_prefix else None
-
-        # The first block's input, queries, keys and values: once for every token that can stand at a position.
-        tokens, where = self._suffix_tokens, _rows(self._suffix_of, chosen, self._one)
-        if not (shared := tokens.shape[-2] < chosen.shape[-1]):
-            tokens = _rows(self._tokens, chosen, self._one)[..., n_prefix:-1]
-        x, attention = network.embed(tokens, n_prefix), network.blocks[0].attention
-        inside = network.blocks[0].attention_input(x)
-        q, kv = attention.queries(inside, n_prefix), attention.keys_values(inside, n_prefix)
-        if shared:
-            parts = [x, *(t.flatten(-2) for t in (q, *kv))]
-            table = torch.cat(parts, -1).flatten(-3, -2)
-            x, *rest = gather_rows(table, where).split([part.shape[-1] for part in parts], -1)
-            q, k, v = (t.unflatten(-1, (-1, config.d_head)) for t in rest)
-            kv = (k, v)
-
-        for n, block in enumerate(network.blocks):
-            last = n + 1 == len(network.blocks)
-            if n > 0:
-                inside = block.attention_input(x)
-                kv = block.attention.keys_values(inside, n_prefix)
-                asks = inside[..., -self.n_answer :, :] if last else inside
-                q = block.attention.queries(asks, n_prefix + inside.shape[-2] - asks.shape[-2])
-            elif last:
-                q = q[..., -self.n_answer :, :, :]
-            if last:
-                x = x[..., -self.n_answer :, :]
-            if past is not None:
-                kv = (torch.cat([past[n][0], kv[0]], -3), torch.cat([past[n][1], kv[1]], -3))
-            x = block.finish(x, q, kv, rng)
-        return network.unembed(x)
-
-    def _past(self, prefix: Int[Tensor, "*runs batch"]) -> Cache:
-        """Keys and values of each chosen sequence's shared beginning, computed once a distinct beginning."""
-        past = []
-        for k, v in self._network.keys_values(self._prefixes):
-            both = torch.stack([k, v], -4).flatten(-4)  # one row a beginning
-            rows = gather_rows(both, prefix).unflatten(-1, (2, *k.shape[-3:]))
-            past.append((rows.select(-4, 0), rows.select(-4, 1)))
-        return past
 
     def _noise(self, scale: list[float]) -> Float[Tensor, "runs weights"]:
         """Gaussian noise for every weight, each run from its own generator."""
@@ -396,13 +408,141 @@ class Stack:
         return torch.stack(rows)
 
 
+def answer_logits(
+    network: Transformer, batch: SharedPrefixes, n_answer: int, generators: Sequence[torch.Generator] = ()
+) -> Float[Tensor, "*runs batch n_answer vocab"]:
+    """Logits for the last `n_answer` tokens of each sequence of a batch, by the least work.
+
+    Parameters
+    ----------
+    network : Transformer
+    batch : SharedPrefixes
+        `prefix_of` and `suffixes` have one entry a sequence of the batch; for a stack all have a leading axis.
+    n_answer : int
+    generators : sequence of torch.Generator
+        One a run: dropout is on and draws from them. Default: dropout off.
+    """
+    enter, last = _entrance(network, batch), len(network.blocks) - 1
+    past = _past(network, batch, enter) if batch.prefixes.shape[-1] else []
+    x, q, kv = enter(batch.suffixes)
+    positions = _rows(batch.positions, batch.suffixes, network.n_runs)
+    for n, block in enumerate(network.blocks):
+        asks = slice(-n_answer if n == last else None, None)
+        if n > 0:
+            inside = block.attention_input(x)
+            kv = block.attention.keys_values(inside, positions)
+            q = block.attention.queries(inside[..., asks, :], positions[..., asks])
+        if past:
+            kv = (torch.cat([past[n][0], kv[0]], -3), torch.cat([past[n][1], kv[1]], -3))
+        x = block.finish(x[..., asks, :], q if n > 0 else q[..., asks, :, :], kv, generators)
+    return network.unembed(x)
+
+
+def _past(network: Transformer, batch: SharedPrefixes, enter: Entrance) -> Cache:
+    """Keys and values of each sequence's shared beginning, computed once a distinct beginning."""
+    x, q, kv = enter(batch.prefixes)
+    positions, cache = _rows(batch.positions, batch.prefixes, network.n_runs), []
+    for n, block in enumerate(network.blocks):
+        if n > 0:
+            inside = block.attention_input(x)
+            kv = block.attention.keys_values(inside, positions)
+            q = block.attention.queries(inside, positions)
+        both = torch.stack(kv, -4).flatten(-4)  # one row a beginning
+        rows = gather_rows(both, batch.prefix_of).unflatten(-1, (2, *kv[0].shape[-3:]))
+        cache.append((rows.select(-4, 0), rows.select(-4, 1)))
+        if len(cache) < len(
+            network.blocks
+        ):  # nothing reads what the last block would give at these positions
+            x = block.finish(x, q, kv)
+    return cache
+
+
+def _entrance(network: Transformer, batch: SharedPrefixes) -> Entrance:
+    """A function that looks up the first block's input, queries, keys and values for numbers of pairs."""
+
+    def first(tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, KeysValues]:
+        x, block = network.embed(tokens, positions), network.blocks[0]
+        inside = block.attention_input(x)
+        q, kv = block.attention.queries(inside, positions), block.attention.keys_values(inside, positions)
+        return x, q, kv
+
+    def each(pairs: Tensor) -> tuple[Tensor, Tensor, KeysValues]:
+        return first(
+            _rows(batch.tokens, pairs, network.n_runs), _rows(batch.positions, pairs, network.n_runs)
+        )
+
+    places = sum(t.shape[-2] * t.shape[-1] for t in (batch.prefixes, batch.suffixes))
+    if batch.tokens.shape[-1] >= places:
+        return each
+    # They depend on the token and its position alone: compute them once for every such pair.
+    x, q, kv = first(batch.tokens.unsqueeze(-1), batch.positions.unsqueeze(-1))
+    parts = [x, *(t.flatten(-2) for t in (q, *kv))]
+    table, widths = torch.cat(parts, -1).flatten(-3, -2), [part.shape[-1] for part in parts]
+
+    def shared(pairs: Tensor) -> tuple[Tensor, Tensor, KeysValues]:
+        x, *rest = gather_rows(table, pairs).split(widths, -1)
+        q, k, v = (t.unflatten(-1, (-1, network.config.d_head)) for t in rest)
+        return x, q, (k, v)
+
+    return shared
+
+
+COMPILE_SECONDS = 45.0  # what compiling a network of two blocks took on one core
+COMPILE_GAIN = 0.15  # the share of a step that it then saves, at least, on such a network
+FLOPS_PER_SECOND = 5e10  # that a core comes to in these steps
+
+
+def compiling_pays(config: TransformerConfig, batch_size: int, n_steps: int) -> bool:
+    """Whether compiling saves three times the seconds that it costs, in training that takes `n_steps` on each core.
+
+    A step takes about 6 floating-point operations for every weight and sequence.
+
+    Parameters
+    ----------
+    config : TransformerConfig
+    batch_size : int
+        Sequences a step.
+    n_steps : int
+        Optimizer steps that each core will take, of all its networks together.
+
+    Examples
+    --------
+    >>> network = TransformerConfig.grok(vocab_size=99, context_length=4)
+    >>> compiling_pays(network, 512, n_steps=10_000), compiling_pays(network, 512, n_steps=100_000)
+    (False, True)
+    """
+    seconds = 6 * config.n_params * batch_size / FLOPS_PER_SECOND
+    return n_steps * seconds * COMPILE_GAIN > 3 * COMPILE_SECONDS
+
+
+def _can_compile() -> bool:
+    """Whether the tools that torch.compile needs for a CPU are here; if not, say which is missing."""
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    missing = [f"the C++ compiler {compiler}"] if shutil.which(compiler) is None else []
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        missing.append("Python's C headers (Python.h)")
+    if missing:
+        warnings.warn(
+            f"the networks are trained without compiling, which takes longer: {' and '.join(missing)} "
+            "cannot be found on this machine; install what is missing to compile them",
+            stacklevel=3,
+        )
+    return not missing
+
+
+@functools.cache
+def _compiled_answer_logits() -> Callable[..., Tensor]:
+    """`answer_logits` as machine code, one for all stacks of a shape; it is made when it is first called."""
+    return torch.compile(answer_logits, dynamic=False)
+
+
 def _rows(
-    table: Int[Tensor, "*runs n ..."], chosen: Int[Tensor, "*runs batch"], one: bool
-) -> Int[Tensor, "*runs batch ..."]:
+    table: Int[Tensor, "*runs n ..."], chosen: Int[Tensor, "*runs ..."], n_runs: int | None
+) -> Int[Tensor, "*runs ..."]:
     """Each run's own rows of an index table."""
-    if one:
+    if n_runs is None:
         return table[chosen]
-    return table[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]
+    return table[torch.arange(n_runs, device=chosen.device).view(-1, *[1] * (chosen.dim() - 1)), chosen]
 
 
 def _stream(seed: int, purpose: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 import warnings
@@ -22,7 +21,7 @@ from coursekit.experiments.grokking.analysis import RUN_KEYS, circle_points, mat
 from coursekit.experiments.grokking.config import GrokkingConfig, Setting
 from coursekit.experiments.grokking.data import Vocabulary, mirror_equations, operation_table, split_equations
 from coursekit.model import Transformer, TransformerConfig
-from coursekit.stack import Stack, StackRun
+from coursekit.stack import Stack, StackRun, compiling_pays
 from coursekit.stats import proportion_stderr
 from coursekit.train import Checkpoints, Row, available_cores, evaluation_steps, sweep, train, warmup
 
@@ -93,6 +92,7 @@ def run(
     device: str | None = None,
     n_workers: int | None = None,
     checkpoint_seconds: float = 30.0,
+    compile: bool | None = None,
 ) -> results.Run:
     """Train every network of `config`.
 
@@ -115,6 +115,8 @@ def run(
         Networks trained at a time on a CPU. Default: one a core.
     checkpoint_seconds : float
         Least time between two checkpoints of a network.
+    compile : bool, optional
+        Compile the training step. Default: on a CPU, where the run is long enough that it pays.
 
     Returns
     -------
@@ -144,13 +146,17 @@ def run(
     for setting in settings:
         network_shape(config, setting)  # a shape that makes no sense is refused before anything is written
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    workers = (n_workers or available_cores()) if device == "cpu" else 1
+    if compile is None:
+        shape, each = network_shape(config, settings[0]), config.max_steps * len(settings) // workers
+        compile = device == "cpu" and compiling_pays(shape, config.batch_size, each)
     groups = _group(config, settings, device)
     header = results.new_header(
         EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None
     )
     saved: list[Checkpoints | None] = [None] * len(groups)
     if folder is not None:
-        header = _claim(Path(folder), header, resume)
+        header = results.claim(folder, header, resume)
         saved = _checkpoints(Path(folder), config, groups, checkpoint_seconds)
     found: list[list[Row]] = [[] for _ in groups]
     kept: dict[Setting, NetworkRecord] = (
@@ -165,6 +171,7 @@ def run(
                 [_stack_run(config, setting) for setting in members],
                 n_answer=_vocabulary(config, members[0]).n_answer,
                 device=device,
+                compile=compile,
             )
             train(
                 stack,
@@ -190,7 +197,7 @@ def run(
             total=config.max_steps * len(settings),
             label=f"{EXPERIMENT}: {len(settings)} networks",
             progress=progress,
-            n_workers=(n_workers or available_cores()) if device == "cpu" else 1,
+            n_workers=workers,
         )
         complete = True
     finally:
@@ -458,25 +465,6 @@ def _steps_to_99(rows: Sequence[Row], metric: str) -> float:
 def _last_step(config: GrokkingConfig, setting: Setting, rows: Sequence[Row]) -> int:
     keys = _keys(config, setting)
     return max((row["step"] for row in rows if all(row[k] == v for k, v in keys.items())), default=0)
-
-
-def _claim(folder: Path, header: results.Header, resume: bool) -> results.Header:
-    """Take a folder for a run, or go on with the run in it; the header to use."""
-    if not resume and ((folder / "run.json").exists() or (folder / "checkpoints").exists()):
-        raise ValueError(
-            f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
-        )
-    if not (folder / "run.json").exists():  # from now on the folder is taken, and known to be writable
-        columns = [*results.KEYS[EXPERIMENT], *results.VALUE_COLUMNS]
-        results.write_run(folder, header, pd.DataFrame(columns=columns))
-        return header
-    before = results.read_run(folder).header
-    if before.config_hash != header.config_hash:
-        raise ValueError(
-            f"expected a run of config {header.config_hash} in {folder}, got one of {before.config_hash}; "
-            "choose another folder, or the preset and seed that it was started with"
-        )
-    return dataclasses.replace(header, wall_seconds=before.wall_seconds)
 
 
 def _checkpoints(
