@@ -9,10 +9,15 @@ Read it in this order; every module imports only from below itself.
     book/              what the site needs: figures and interactives that work offline
     experiments/       one folder a week, all alike:
       grokking/          README.md (reproduction card)  config.py  data.py  run.py  analysis.py  figures.py  measured/
+      reversal_curse/    the same, for a pretrained model that is told facts in one order and asked in the other
+      reversal_dynamics/ the same, for small networks and a bilinear model that show why
+    finetune.py        real finetuning of pretrained models: full or LoRA, packed, on one device or many
+    evaluate.py        log-probability of a continuation, exact match, multiple choice, with standard errors
     train.py           the loop, schedules, checkpoints, sweeps
     stack.py           many small networks trained as one, with only the work that the loss needs
     model.py           the transformer, in one file
     data.py            token sequences: epochs, padding, shared beginnings
+    hub.py             pretrained models and data sets by name: hub, package or local folder, checked by hash
     compute.py         parameters, FLOPs and bytes            } no torch: chapters and fits
     stats.py           intervals and tests                    } stay fast
     results.py         runs on disk: rows and a header        }
