@@ -29,6 +29,7 @@ from coursekit.experiments.grokking.analysis import steps_to
 from coursekit.model import Transformer
 from coursekit.stack import Stack
 from coursekit.train import sweep
+from tests import bench_evaluate, bench_finetune
 
 STATUS = Path(__file__).resolve().parents[1] / "chapters" / "status.md"
 CONFIG = replace(configs.colab(), train_fractions=(0.5,), seeds=(0,))  # the paper's network on its own table
@@ -235,7 +236,11 @@ def report(device: str, found: dict[str, object], laptop: tuple[float, list[floa
     lines = [
         "# Speed",
         "",
-        "`make bench` measures what is on this page and writes it. Rates are run-steps per second: optimizer steps,",
+        "`make bench` measures what is on this page and writes it.",
+        "",
+        "## Sweeps of small networks",
+        "",
+        "Rates are run-steps per second: optimizer steps,",
         "summed over the networks that train at the same time. The network is the paper's (two blocks, width 128,",
         "batch 512, division mod 97). The contestants take turns; a ratio is taken within a turn, and the median over",
         "turns is shown. openai/grok's recipe has 7 tokens an equation out of 239, logits at all positions, the loss",
@@ -282,6 +287,17 @@ def report(device: str, found: dict[str, object], laptop: tuple[float, list[floa
     return "\n".join(lines) + "\n"
 
 
+def pretrained(n_turns: int) -> str:
+    """Sections on finetuning and on scoring, each measured in a process of its own."""
+    sections = []
+    for title, bench in (("Finetuning", bench_finetune), ("Scoring", bench_evaluate)):
+        print(f"measuring: {title.lower()} of a pretrained model, {n_turns} turns", flush=True)
+        with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (WORKERS,)) as pool:
+            found = pool.apply(bench.measure, kwds={"n_turns": n_turns})
+        sections.append(f"\n## {title}\n\n{bench.report(found)}")
+    return "".join(sections)
+
+
 def main() -> None:
     """Measure, print and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -289,10 +305,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2 * EPOCH, help="whole epochs: a multiple of 10")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-laptop", action="store_true", help="leave out the laptop preset's time")
+    parser.add_argument("--no-pretrained", action="store_true", help="leave out finetuning and scoring")
     options = parser.parse_args()
     print(f"measuring on {options.device}: {options.turns} turns of plain loops and the sweep")
     found = measure(options.device, options.turns, options.steps)
     page = report(options.device, found, None if options.no_laptop else laptop_seconds())
+    if not options.no_pretrained:
+        page += pretrained(options.turns)
     STATUS.write_text(page)
     print(page)
     print(f"written to {STATUS}")
