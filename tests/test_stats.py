@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -74,3 +75,55 @@ def test_spearman_closed_form_with_ties():
     rho, _ = stats.spearman([10, 20, 20, 30], [1, 2, 3, 4])
     assert rho == pytest.approx(math.sqrt(0.9))
     assert stats.spearman([1, 2, 3, 4], [8, 4, 2, 1]).rho == pytest.approx(-1)
+
+
+def test_the_paired_t_test_is_its_formula_and_scipys():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=12), rng.normal(size=12) + 0.4
+    t, p = stats.paired_t_test(x, y)
+    d = x - y
+    assert t == pytest.approx(d.mean() * math.sqrt(12) / d.std(ddof=1))
+    assert p == pytest.approx(2 * scipy_stats.t.sf(abs(t), 11))
+    assert stats.paired_t_test(y, x) == pytest.approx((-t, p))
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_the_exact_ks_test_counts_all_orders(n):
+    """Its p-value is the share of all C(2n, n) ways to order two samples that are at least as far apart."""
+    places = range(2 * n)
+    steps = np.array(
+        [[1 if k in chosen else -1 for k in places] for chosen in itertools.combinations(places, n)]
+    )
+    distances = np.abs(steps.cumsum(1)).max(1) / n
+    for k in range(1, n + 1):
+        d, p = stats.ks_exact(np.arange(n), np.arange(n) + k - 0.5)
+        assert d == pytest.approx(k / n)
+        assert p == pytest.approx((distances >= k / n - 1e-9).mean())
+
+
+def test_the_exact_ks_test_at_its_ends():
+    assert stats.ks_exact([1, 2, 3], [1, 2, 3]) == (0, 1)
+    assert stats.ks_exact(np.arange(30), np.arange(30) + 0.5) == pytest.approx(
+        (1 / 30, 1)
+    )  # scipy gives up here
+    assert stats.ks_exact([1, 2], [3, 4, 5]) == pytest.approx((1, 2 / math.comb(5, 2)))
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="cannot be computed for samples of 50021 and 50023"):
+        stats.ks_exact(rng.normal(size=50021), rng.normal(size=50023))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: stats.paired_t_test([1, 2], [1, 2, 3]), "one length, at least 2"),
+        (lambda: stats.paired_t_test([1], [2]), "one length, at least 2"),
+        (lambda: stats.paired_t_test([1, 2], [2, 3]), "all differences are equal"),
+        (lambda: stats.paired_t_test([1, math.nan], [2, 3]), "finite number"),
+        (lambda: stats.ks_exact([], [1]), "not empty"),
+        (lambda: stats.ks_exact([[1]], [1]), "flat lists"),
+        (lambda: stats.ks_exact([math.inf], [1]), "finite number"),
+    ],
+)
+def test_samples_that_cannot_be_compared_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
