@@ -196,14 +196,15 @@ def laptop(study: int = 1) -> ReversalCurseConfig:
     if study == 3:
         return ReversalCurseConfig(
             study=3,
-            n_facts=40,
-            n_held_out=20,
-            n_paraphrases=2,
+            n_facts=24,
+            n_held_out=16,
+            n_paraphrases=4,
             seeds=(0,),
             learning_rate=2e-3,
             batch_size=8,
-            n_epochs=6,
-            eval_every=40,
+            n_epochs=8,
+            schedule="linear",
+            eval_every=46,
         )
     return ReversalCurseConfig(
         n_facts=8,
@@ -300,7 +301,7 @@ MEASURED_MINUTES: dict[str, float] = {
     "remedy_in_context": 1,
     **dict.fromkeys(SWEEP, 1.5),
     "experiment_2": 4,
-    "experiment_3": 5,
+    "experiment_3": 6,
 }
 """Expected minutes of each measured run on 2 CPU cores with nothing else to do."""
 
