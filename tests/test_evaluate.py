@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from scipy.stats import chisquare
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -424,3 +424,63 @@ def test_the_bench_has_items_of_its_own(root: Path, tokenizer: Any) -> None:
         pairs = make_pairs()
         assert len(pairs) == len(set(pairs)) >= 20, name
         assert pairs == make_pairs(), name
+
+
+def letters(**special: str) -> PreTrainedTokenizerFast:
+    """A token for each of a, b, c and d, none for any other letter, and <s> before every text if asked for."""
+    vocabulary = {"<s>": 0, "a": 1, "b": 2, "c": 3, "d": 4}
+    bpe = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    if special:
+        bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, **special)
+
+
+def test_a_start_of_text_that_is_spelled_out_is_not_doubled() -> None:
+    network, starting = make("llama", vocab_size=5), letters(bos_token="<s>")
+    network.generation_config.eos_token_id = -1
+    seen: list[Any] = []
+    network.model.embed_tokens.register_forward_hook(lambda _, ids, out: seen.append(ids[0].tolist()))
+    options: dict[str, Any] = dict(max_new_tokens=6, temperature=1.0, n_samples=9)
+    assert complete(network, starting, ["<s>ab"], **options) == complete(network, starting, ["ab"], **options)
+    exact_match(network, starting, [("<s>ab", "cd")], max_new_tokens=6)
+    score_continuations(network, starting, [("<s>ab", "cd")])
+    assert [ids[0] for ids in seen if len(ids[0]) > 1] == [[0, 1, 2], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_a_tokenizer_without_special_tokens_and_letters_without_a_token() -> None:
+    network, bare = make("llama", vocab_size=5), letters()
+    network.generation_config.eos_token_id = None
+    with torch.no_grad():
+        log_probs = network(torch.tensor([[1, 2, 3]])).logits[0].log_softmax(-1)
+    (scored,) = score_continuations(network, bare, [("ab", "cd")])
+    assert scored.log_prob == pytest.approx(float(log_probs[1, 3] + log_probs[2, 4]), abs=1e-5)
+    (text,) = complete(network, bare, ["ab"], max_new_tokens=3)[0]
+    assert exact_match(network, bare, [("ab", text[:2]), ("ab", "xyz")], max_new_tokens=3) == [True, False]
+    assert exact_match(network, bare, [("ab", "xyz")], max_new_tokens=3) == [False]
+    for call in (
+        lambda: score_continuations(network, bare, [("", "ab")]),
+        lambda: score_continuations(network, bare, [("xyz", "ab")]),
+        lambda: complete(network, bare, ["xyz"]),
+    ):
+        with pytest.raises(ValueError, match="the tokenizer has no token for the start of a text"):
+            call()
+    starting = letters(bos_token="<s>")
+    starting.backend_tokenizer.post_processor = (
+        bare.backend_tokenizer.post_processor
+    )  # <s> only where asked for
+    unseen, empty = score_continuations(network, starting, [("xyz", "ab"), ("", "ab")])
+    assert unseen == empty
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_scores_alike(tokenizer: Any, dtype: torch.dtype) -> None:
+    pairs = some_pairs(3)
+    half, exact = make("llama").to(dtype), make("llama").to(dtype).float()
+    expected = [one.log_prob for one in score_continuations(exact, tokenizer, pairs)]
+    found = [one.log_prob for one in score_continuations(half, tokenizer, pairs)]
+    assert found == pytest.approx(expected, rel=0.05, abs=0.5)
+    (text,) = complete(half, tokenizer, [pairs[0][0]], max_new_tokens=8)[0]
+    assert exact_match(half, tokenizer, [(pairs[0][0], text), (pairs[0][0], "zebra")], max_new_tokens=8) == [
+        True,
+        False,
+    ]

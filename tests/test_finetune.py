@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -33,6 +34,7 @@ from transformers import (
 
 from coursekit import finetune as finetune_module
 from coursekit import results
+from coursekit.evaluate import complete, exact_match, score_continuations
 from coursekit.finetune import (
     Document,
     FinetuneConfig,
@@ -76,10 +78,12 @@ MODELS = {"llama": llama, "gpt2": gpt2, "mistral": mistral}
 
 
 def characters() -> PreTrainedTokenizerFast:
-    """A token a letter."""
+    """A token a letter, none for a line break."""
     vocab = {c: n for n, c in enumerate(["<end>", *"abcdefghijklmnopqrstuvwxyz ."])}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="."))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "removed"), pre_tokenizers.Split("", "isolated")]
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
 
 
@@ -257,6 +261,7 @@ class Cramped:
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"
         ),
@@ -339,6 +344,17 @@ def test_a_run_that_stops_goes_on_with_the_same_numbers(method: Any, tmp_path: P
     finished = tune(gpt2(resid_pdrop=0.1), recipe, folder=tmp_path, resume=True)
     assert finished.losses == whole.losses
     assert torch.equal(weights(finished.model), weights(whole.model))
+
+
+def test_a_run_goes_on_where_the_model_lies_in_another_folder(tmp_path: Path) -> None:
+    model, moved = llama(), llama()
+    model.config._name_or_path, moved.config._name_or_path = "/here/models/tiny", "/mnt/drive/models/tiny"
+    first = tune(model, config(), folder=tmp_path)
+    assert tune(moved, config(), folder=tmp_path, resume=True).losses == first.losses
+    other = llama()
+    other.config._name_or_path = "/here/models/small"
+    with pytest.raises(ValueError, match="expected a checkpoint of finetune"):
+        tune(other, config(), folder=tmp_path, resume=True)
 
 
 def test_checkpoints_of_an_adapter_hold_no_frozen_weight(tmp_path: Path) -> None:
@@ -455,6 +471,32 @@ def test_what_is_learned_is_float32(method: Any, dtype: torch.dtype) -> None:
     assert all(p.dtype == torch.float32 for p in found.model.parameters())
 
 
+def test_low_precision_leaves_the_positions_exact() -> None:
+    before = {name: buffer.clone() for name, buffer in llama().named_buffers()}
+    model = llama()
+    tune(model, config(method="lora", precision="bfloat16"))
+    assert before
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_nothing_of_a_training_stays_on_the_model(interrupted: bool) -> None:
+    def stop(model: Any, step: int) -> list[dict[str, Any]]:
+        raise KeyboardInterrupt
+
+    model, recipe = llama(), config(method="full", precision="bfloat16", gradient_checkpointing=True)
+    with pytest.raises(KeyboardInterrupt) if interrupted else contextlib.nullcontext():
+        tune(model, recipe, record=stop if interrupted else None, record_at=(6,))
+    same = llama()
+    same.load_state_dict(model.state_dict())
+    assert not model.training
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+    tokens = torch.tensor([[1, 2, 3]])
+    assert torch.equal(model(input_ids=tokens).logits, same(input_ids=tokens).logits)
+
+
 def test_bfloat16_keeps_float32_masters_and_follows_float32() -> None:
     exact = tune(llama(), config(method="full"))
     rough = tune(llama(), config(method="full", precision="bfloat16"))
@@ -493,6 +535,7 @@ def test_automatic_precision_suits_the_card(
         ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
         ({"warmup_steps": -1}, "warmup_steps must be 0 or more, got -1"),
+        ({"weight_decay": float("nan")}, "weight_decay must be 0 or more, got nan"),
     ],
 )
 def test_a_recipe_refuses_nonsense(options: dict[str, Any], message: str) -> None:
@@ -505,6 +548,7 @@ def test_a_recipe_refuses_nonsense(options: dict[str, Any], message: str) -> Non
     [
         ([], "at least one document, got none"),
         ([Document("ab", "c"), Document("", "")], "document 1 is empty"),
+        ([Document("ab", "c"), Document("\n", "")], "document 1 is empty, or has no token"),
         (
             [Document("ab", "c"), Document("a" * 20, "b" * 12)],
             "document 1 has 33 tokens with its end, more than the 32",
@@ -530,6 +574,15 @@ def test_progress_tells_loss_and_speed(capsys: pytest.CaptureFixture[str]) -> No
     assert "tokens/s" in shown
 
 
+def ask(model: Any, step: int) -> list[dict[str, Any]]:
+    """A row of what the model says, which needs all of its weights."""
+    pairs = [("ab", "c"), ("abd", "e"), ("fg", "hi")]
+    log_probs = [one.log_prob for one in score_continuations(model, characters(), pairs)]
+    (text,) = complete(model, characters(), ["ab"], max_new_tokens=4)[0]
+    matches = exact_match(model, characters(), [("ab", text), ("ab", "zz")], max_new_tokens=4)
+    return [{"step": step, "log_prob": sum(log_probs), "text": text, "matches": matches}]
+
+
 PROCESSES = """
 import json, os, sys
 os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -546,7 +599,7 @@ def lifted(self, *args, **kwargs):  # accelerate gives FSDP to GPUs only; torch 
         self.fsdp_plugin = FullyShardedDataParallelPlugin()
 
 states.AcceleratorState.__init__ = lifted
-from tests.test_finetune import config, llama, tune
+from tests.test_finetune import ask, config, llama, tune
 import torch.distributed as dist
 
 def stop(model, step):
@@ -559,8 +612,8 @@ for method in ("lora", "full"):
         tune(llama(), recipe, folder=folder, checkpoint_seconds=0.0, record=stop, record_at=(4,))
     except KeyboardInterrupt:
         dist.barrier()
-    done = tune(llama(), recipe, folder=folder, resume=True)
-    found[method] = done.losses
+    done = tune(llama(), recipe, folder=folder, resume=True, record=ask, record_at=(7,))
+    found[method], found[f"{method} rows"] = done.losses, done.rows
     found["wrapped"] = type(done.model).__name__
     found["processes"] = dist.get_world_size()
 if dist.get_rank() == 0:
@@ -588,5 +641,9 @@ def test_two_processes_have_the_losses_of_one(kind: str, tmp_path: Path, root: P
     assert found["processes"] == 2
     assert found["wrapped"].startswith("FSDP") == (kind == "fsdp")
     for method in ("lora", "full"):
-        alone = tune(llama(), config(method=method, micro_batch_tokens=20, n_steps=7)).losses
-        assert found[method] == pytest.approx(alone, rel=1e-5)
+        recipe = config(method=method, micro_batch_tokens=20, n_steps=7)
+        alone = tune(llama(), recipe, record=ask, record_at=(7,))
+        assert found[method] == pytest.approx(alone.losses, rel=1e-5)
+        (said,) = alone.rows
+        assert said["text"].strip()
+        assert found[f"{method} rows"] == [said | {"log_prob": pytest.approx(said["log_prob"], rel=1e-4)}]

@@ -165,6 +165,21 @@ def test_a_pointer_in_place_of_the_weights_is_refused(saved: list[Path], tmp_pat
     )
     with pytest.raises(HubError, match="is no safetensors file, or not a whole one"):
         hub.load_model(str(folder))
+    whole = (saved[0] / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(
+        whole[:-1]
+    )  # as a stick leaves it that was pulled out too early
+    with pytest.raises(HubError, match="is no safetensors file, or not a whole one"):
+        hub.load_model(str(folder))
+
+
+def test_a_folder_without_a_tokenizer_is_refused(saved: list[Path], tmp_path: Path) -> None:
+    tiny(0).save_pretrained(tmp_path / "model")
+    with pytest.raises(HubError, match=r"expected a tokenizer in .*, but found config\.json"):
+        hub.load_tokenizer(str(tmp_path / "model"))
+    in_hub_cache(tmp_path / "hub", tmp_path / "model", "main")
+    with pytest.raises(HubError, match=r"expected a tokenizer in .*, but found config\.json"):
+        hub.load_tokenizer(NAME)
 
 
 def test_free_memory_is_read_where_the_machine_tells() -> None:
@@ -338,10 +353,25 @@ def test_what_is_nobody_s_fault_but_ours_is_not_hidden(monkeypatch: pytest.Monke
         hub.load_model(NAME)
 
 
-@pytest.mark.parametrize("name", ["owner/name/more", "./here", "~/models/x", "a b"])
+@pytest.mark.parametrize("name", ["", "owner/name/more", "./here", "~/models/x", "a b"])
 def test_what_is_neither_an_id_nor_a_folder_is_refused(name: str) -> None:
     with pytest.raises(HubError, match="expected a hub id"):
         hub.load_model(name)
+
+
+@pytest.mark.parametrize("revision", ["", "../refs/main", "a/../../b", "/etc/hostname"])
+def test_a_revision_that_is_a_path_is_refused(saved: list[Path], tmp_path: Path, revision: str) -> None:
+    in_hub_cache(tmp_path / "hub", saved[0], "main")
+    with pytest.raises(HubError, match="expected a branch, tag or commit as revision, but got"):
+        hub.load_model(NAME, revision=revision)
+
+
+def test_a_cache_whose_blobs_are_links_keeps_its_hashes(saved: list[Path], tmp_path: Path) -> None:
+    snapshot = in_hub_cache(tmp_path / "hub", saved[0], "main")
+    blob = snapshot / os.readlink(snapshot / "model.safetensors")
+    shutil.move(blob, tmp_path / "shared store")
+    blob.symlink_to(tmp_path / "shared store")
+    assert same(hub.load_model(NAME), tiny(0))
 
 
 def test_a_repository_with_pickles_only_is_refused(saved: list[Path], tmp_path: Path) -> None:
@@ -539,6 +569,17 @@ def test_a_hash_is_believed_until_the_file_changes(cache: Path, tmp_path: Path) 
     assert hub._sha256(file) == hashlib.sha256(b"1" + bytes(10_000_000)).hexdigest()
 
 
+def test_a_full_disk_keeps_no_note_and_hashes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(hub, "atomic_write", full)
+    (tmp_path / "large").write_bytes(bytes(10_000_001))
+    assert hub._sha256(tmp_path / "large") == hashlib.sha256(bytes(10_000_001)).hexdigest()
+
+
 # Data
 
 
@@ -584,6 +625,27 @@ def test_data_are_downloaded_once(server: dict[str, Any], cache: Path) -> None:
         assert folder == cache / "data" / "test" / "set"
         assert {name: (folder / name).read_bytes() for name in FILES} == FILES
     assert server["asked"] == ["/a.txt", "/b.txt"]
+
+
+def test_a_cache_that_is_whole_is_only_read(
+    server: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that a facilitator shares with a class."""
+    folder = hub.load_dataset("test/set")
+    file = tmp_path / hub.GGUF_NAME
+    write_gguf(file)
+    monkeypatch.setattr(hub, "GGUF_SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
+    model = hub._converted(file)
+
+    def locked(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "x.lock")
+
+    monkeypatch.setattr(hub, "_lock", locked)
+    assert hub.load_dataset("test/set") == folder
+    assert hub._converted(file) == model
+    (folder / "a.txt").unlink()
+    with pytest.raises(HubError, match=r"x\.lock cannot be written: set HF_HUB_CACHE and COURSEKIT_CACHE"):
+        hub.load_dataset("test/set")
 
 
 @pytest.mark.parametrize(

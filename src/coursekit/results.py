@@ -19,7 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 KEYS: dict[str, tuple[str, ...]] = {
     "grokking": ("seed", "operation", "modulus", "train_fraction", "variant", "step"),
@@ -120,6 +122,78 @@ def config_hash(config: Any) -> str:
     """
     whole_numbers = json.loads(_to_json(config), parse_float=lambda text: _whole_to_int(float(text)))
     return hashlib.sha256(json.dumps(whole_numbers, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def row(
+    keys: Mapping[str, Any],
+    step: int,
+    metric: str,
+    value: float,
+    stderr: float | None = None,
+    n: int | None = None,
+) -> dict[str, Any]:
+    """One measurement as a row: the experiment's keys but for the step, the step, and `VALUE_COLUMNS`.
+
+    Examples
+    --------
+    >>> row({"seed": 0}, 100, "val_loss", 0.5)
+    {'seed': 0, 'step': 100, 'metric': 'val_loss', 'value': 0.5, 'stderr': None, 'n': None}
+    """
+    return {**keys, "step": step, "metric": metric, "value": float(value), "stderr": stderr, "n": n}
+
+
+def mean_row(
+    keys: Mapping[str, Any], step: int, metric: str, values: NDArray[np.floating[Any]]
+) -> dict[str, Any]:
+    """The mean of n measurements as a row, with its standard error s / √n; None for a single one.
+
+    Examples
+    --------
+    >>> made = mean_row({"seed": 0}, 100, "val_loss", np.array([1.0, 3.0]))
+    >>> made["value"], made["stderr"], made["n"]
+    (2.0, 1.0, 2)
+    """
+    n = len(values)
+    return row(
+        keys, step, metric, values.mean(), float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None, n
+    )
+
+
+def matrix_rows(name: str, matrix: NDArray[np.floating[Any]]) -> list[tuple[str, float]]:
+    """A matrix as metrics and values, `name[i,j]`, so that a run can carry it; four significant digits.
+
+    Examples
+    --------
+    >>> matrix_rows("W", np.array([[1.0, 2.34567]]))
+    [('W[0,0]', 1.0), ('W[0,1]', 2.346)]
+    """
+    return [(f"{name}[{i},{j}]", float(f"{value:.4g}")) for (i, j), value in np.ndenumerate(matrix)]
+
+
+def stored_matrices(rows: pd.DataFrame, name: str) -> dict[int, NDArray[np.floating[Any]]]:
+    """Step → the matrix that `matrix_rows` stored under a name.
+
+    Raises
+    ------
+    ValueError
+        If the rows carry no such matrix.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame([{"step": 5, "metric": m, "value": v} for m, v in matrix_rows("W", np.eye(2))])
+    >>> stored_matrices(rows, "W")[5].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    places = rows["metric"].str.extract(rf"^{name}\[(\d+),(\d+)\]$").dropna().astype(int)
+    if places.empty:
+        raise ValueError(f"expected rows with a matrix {name}[i,j], got none; the run did not store one")
+    found = {}
+    for step, part in rows.loc[places.index].groupby("step"):
+        at = places.loc[part.index]
+        matrix = np.full((at[0].max() + 1, at[1].max() + 1), np.nan)
+        matrix[at[0], at[1]] = part["value"]
+        found[int(str(step))] = matrix
+    return found
 
 
 def new_header(experiment: str, preset: str, config: Any, seed: int | None) -> Header:

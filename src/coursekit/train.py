@@ -2,7 +2,8 @@
 
 `train` reads in the order of the algorithm: forward, backward, update, record, save. It knows nothing about any
 experiment: what is learned is behind `Learner` (a `coursekit.stack.Stack` is one), what is written down is a callback.
-A run that is killed goes on from its last checkpoint with the same numbers as one that never stopped.
+A run that is killed goes on from its last checkpoint with the same numbers as one that never stopped. `sweep` runs many
+trainings side by side; `train_groups` does so for the networks of a run and keeps its folder.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import pandas as pd
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 from tqdm import tqdm
 
-from coursekit.results import atomic_write
+from coursekit.results import Header, Run, atomic_write, claim, config_hash, finish, write_run
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
@@ -283,6 +285,116 @@ def sweep(
         finally:
             torch.set_num_threads(threads)
     return [future.result() for future in futures]
+
+
+def train_groups(
+    header: Header,
+    groups: Sequence[Sequence[Row]],
+    prepare: Callable[[int, list[Row]], tuple[Learner, Callable[[], Iterable[Row]]]],
+    *,
+    record_at: Sequence[int],
+    schedule: Callable[[int], float] = lambda step: 1.0,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 30.0,
+    label: str,
+    progress: bool = True,
+    n_workers: int | None = None,
+) -> Run:
+    """Train the networks of a run in groups, each group as one, and keep the rows of all of them whatever ends it.
+
+    Parameters
+    ----------
+    header : Header
+        As `coursekit.results.new_header` made it.
+    groups : sequence of sequences of Row
+        For each network of each group, the keys by which its rows are known.
+    prepare : callable
+        Takes the number of a group and the list in which its rows will be; returns the group's learner, and what
+        `train` calls to `record`.
+    record_at, schedule
+        As in `train`, the same for all groups.
+    folder : path, optional
+        Where to keep header, rows, and each group's `Checkpoints`. Default: nowhere.
+    resume : bool
+        Go on from the checkpoints in `folder`.
+    checkpoint_seconds : float
+        Least time between two checkpoints of a group.
+    label, progress, n_workers
+        As in `sweep`.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        As `coursekit.results.claim`; or if the checkpoints in `folder` are of other groups.
+    """
+    saved: list[Checkpoints | None] = [None] * len(groups)
+    if folder is not None:
+        header = claim(folder, header, resume)
+        saved[:] = _group_checkpoints(Path(folder), header, groups, checkpoint_seconds)
+    found: list[list[Row]] = [[] for _ in groups]
+
+    def job(number: int) -> Callable[[Callable[[int], None], threading.Event], None]:
+        def train_group(advance: Callable[[int], None], stop: threading.Event) -> None:
+            rows = found[number]
+            learner, record = prepare(number, rows)
+            train(
+                learner,
+                rows,
+                record,
+                record_at=record_at,
+                schedule=schedule,
+                checkpoints=saved[number],
+                progress=advance,
+                stop=stop,
+            )
+            if not stop.is_set():
+                advance(sum(record_at[-1] - _last_step(network, rows) for network in groups[number]))
+
+        return train_group
+
+    complete = False
+    try:
+        sweep(
+            [job(number) for number in range(len(groups))],
+            total=record_at[-1] * sum(map(len, groups)),
+            label=label,
+            progress=progress,
+            n_workers=n_workers,
+        )
+        complete = True
+    finally:
+        for part, checkpoints in zip(found, saved, strict=True):
+            # An interrupted resume has not come to every group: what those had reached is in their checkpoints.
+            if not part and checkpoints is not None and (last := checkpoints.load()) is not None:
+                part.extend(last[1]["rows"])  # type: ignore[arg-type]
+        header = finish(header, complete=complete)
+        rows = pd.DataFrame([row for part in found for row in part])
+        if folder is not None and len(rows):
+            write_run(folder, header, rows)
+    return Run(header, rows)
+
+
+def _group_checkpoints(
+    folder: Path, header: Header, groups: Sequence[Sequence[Row]], seconds: float
+) -> list[Checkpoints]:
+    """Where each group saves: a folder named after what is in the group."""
+    names = [config_hash({"config": header.config, "members": list(group)}) for group in groups]
+    place = folder / "checkpoints"
+    if any(path.name not in names for path in place.glob("*")):
+        raise ValueError(
+            f"the checkpoints in {place} are of networks that were trained together in other groups, as on a CPU or "
+            "on a GPU; resume on the kind of machine that the run was started on, or choose another folder"
+        )
+    return [Checkpoints(place / name, f"{header.experiment} {name}", seconds=seconds) for name in names]
+
+
+def _last_step(network: Row, rows: Sequence[Row]) -> int:
+    return max((row["step"] for row in rows if network.items() <= row.items()), default=0)
 
 
 def _keep_freed_memory() -> None:

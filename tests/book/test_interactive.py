@@ -113,7 +113,7 @@ def moving_curve(describe: list[str] | None = None, **options: Any) -> Any:
     frames = []
     for top in (1, 2):
         fig = figures.figure("A curve", "step", "loss").add_annotation(text="stays", x=0, y=0)
-        frames.append(fig)
+        frames.append(fig.update_yaxes(range=[0, 2]))
         figures.add_curve(fig, [0, 1], [0, top])
     return figures.slider(frames, [10, 20], label="training step", describe=describe, **options)
 

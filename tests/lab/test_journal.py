@@ -105,5 +105,5 @@ def test_progress_of_one_week_counts_that_week_alone(capsys):
     printed = capsys.readouterr().out.splitlines()
     assert all(" grokking." in line for line in printed[:-1])
     assert printed[-1] == f"1 of {len(printed) - 1} exercises passed, 1 predictions made."
-    with pytest.raises(ValueError, match="no exercises of 'groking'; expected one of: .*grokking"):
+    with pytest.raises(ValueError, match=r"no exercises of 'groking'; expected one of: .*grokking"):
         journal.progress("groking")

@@ -119,6 +119,8 @@ def facts(n: int = 6) -> Figure:
             x=["same order", "reverse"],
             y=[f"fact {k}" for k in range(n)],
             z=[[int(k < i), 0] for k in range(n)],
+            zmin=0,
+            zmax=1,
             colorscale=[[0, "#dddddd"], [1, "#0072b2"]],
             colorbar={"title": {"text": "exact match"}},
         )
@@ -134,7 +136,7 @@ def curves() -> Figure:
     """Return two curves of which one moves, with an annotation, without sentences and starting in the middle."""
     frames = []
     for overlap in np.linspace(0, 1, 5):
-        fig = figures.figure("Overlap", "step", "loss (nats)")
+        fig = figures.figure("Overlap", "step", "loss (nats)").update_yaxes(range=[0, 4])
         figures.add_curve(fig, [0, 1, 2], [3, 2, 1], name="forward")
         figures.add_curve(fig, [0, 1, 2], 3 - overlap * np.arange(3), name="reverse", dash="dash")
         fig.add_annotation(x=2, y=3 - 2 * overlap, text=f"overlap {overlap:.2f}")

@@ -156,17 +156,3 @@ def test_frames_project_all_steps_on_the_last_ones_plane() -> None:
     names = ("train_accuracy", "val_accuracy", "train_loss", "val_loss")
     assert [frames[name] for name in names] == [[0.1, 1.0], [0.0, 0.5], [2.0, 0.1], [2.1, 0.2]]
     assert np.shape(frames["embeddings"]) == (2, 13, 2)
-
-
-def test_a_matrix_comes_back_from_its_rows() -> None:
-    matrix = np.random.default_rng(0).normal(size=(4, 3))
-    rows = pd.DataFrame(
-        [
-            {"step": step, "metric": m, "value": v}
-            for step in (1, 2)
-            for m, v in analysis.matrix_rows("W", step * matrix)
-        ]
-    )
-    np.testing.assert_allclose(analysis.stored_matrices(rows, "W")[2], 2 * matrix, rtol=1e-3)
-    with pytest.raises(ValueError, match=r"expected rows with a matrix V\[i,j\], got none"):
-        analysis.stored_matrices(rows, "V")

@@ -231,7 +231,7 @@ def test_a_folder_is_taken_before_the_first_step(tmp_path: Path, monkeypatch: py
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "sweep", interrupted)
+    monkeypatch.setattr("coursekit.train.sweep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(TINY, folder=tmp_path)
     assert not results.read_run(tmp_path).header.complete
@@ -389,7 +389,7 @@ def test_an_interrupted_resume_keeps_the_rows_of_every_group(
     def interrupted(*jobs: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "sweep", interrupted)
+    monkeypatch.setattr("coursekit.train.sweep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(TINY, folder=tmp_path, resume=True)
     kept = results.read_run(tmp_path)

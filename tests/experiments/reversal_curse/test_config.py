@@ -98,7 +98,7 @@ def test_an_unknown_measured_run_is_refused() -> None:
         ({"seeds": (1, 1)}, "no repeats"),
         ({"seeds": (True,)}, r"seeds must be whole numbers \(int\)"),
         ({"batch_size": 0}, "batch_size must be 1 or more, got 0"),
-        ({"n_samples": 0}, "n_samples must be 1 or more"),
+        ({"n_samples": -1}, "n_samples must be 0 or more"),
         ({"eval_every": 0}, "eval_every must be 1 or more"),
         ({"n_steps": 5}, "give n_steps or n_epochs"),
         ({"n_epochs": None}, "give n_steps or n_epochs"),

@@ -242,6 +242,12 @@ def test_experiment_2_counts_answers_that_begin_with_the_name(
     assert found["chat", "reverse"] == 0
 
 
+def test_experiment_2_without_samples_scores_alone(tiny: ReversalCurseConfig) -> None:
+    drawn, scored = (quiet(replace(configs.smoke(2), model=tiny.model, n_samples=n)).rows for n in (1, 0))
+    kept = drawn[~drawn["metric"].str.endswith("exact_match")].reset_index(drop=True)
+    same_rows(scored, kept)
+
+
 def test_experiment_3_trains_two_models(tiny: ReversalCurseConfig, tmp_path: Path) -> None:
     config = replace(configs.smoke(3), model=tiny.model)
     made = quiet(config, folder=tmp_path, keep_models=True)

@@ -16,6 +16,7 @@ from coursekit.experiments.reversal_dynamics.analysis import (
     overlap_sweep,
     train_bilinear,
 )
+from coursekit.results import matrix_rows
 
 PAIRS = np.array([[0, 4], [1, 5], [2, 6], [3, 7]])
 REVERSE = PAIRS[:, ::-1]
@@ -185,7 +186,7 @@ def test_the_end_is_the_mean_over_seeds_at_the_last_step() -> None:
 
 def test_a_matrix_survives_its_rows() -> None:
     matrix = np.random.default_rng(0).standard_normal((3, 4))
-    rows = pd.DataFrame(analysis.matrix_rows("W", matrix), columns=["metric", "value"])
+    rows = pd.DataFrame(matrix_rows("W", matrix), columns=["metric", "value"]).assign(step=600)
     np.testing.assert_allclose(analysis.stored_matrix(rows, "W"), matrix, rtol=1e-3)
     with pytest.raises(ValueError, match="expected rows with a matrix V"):
         analysis.stored_matrix(rows, "V")

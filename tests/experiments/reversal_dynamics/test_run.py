@@ -369,7 +369,7 @@ def test_an_interrupted_resume_keeps_the_rows_of_every_group(
     def interrupted(*jobs: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "sweep", interrupted)
+    monkeypatch.setattr("coursekit.train.sweep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(TINY, folder=tmp_path, resume=True)
     kept = results.read_run(tmp_path)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coursekit.results import stored_matrices as stored_matrices  # chapters read matrices from here
 from coursekit.stats import bootstrap_interval
 
 Floats = NDArray[np.floating[Any]]
@@ -368,40 +369,3 @@ def training_frames(rows: pd.DataFrame, points: Mapping[int, Floats]) -> dict[st
     frames: dict[str, Any] = {"steps": curves.index.tolist(), "embedding_steps": sorted(points)}
     frames |= {metric: curves[metric].tolist() for metric in metrics}
     return frames | {"embeddings": [np.round(points[step], 3).tolist() for step in sorted(points)]}
-
-
-def matrix_rows(name: str, matrix: Floats) -> list[tuple[str, float]]:
-    """A matrix as metrics and values, `name[i,j]`, so that a run can carry it; four significant digits.
-
-    Examples
-    --------
-    >>> matrix_rows("W", np.array([[1.0, 2.34567]]))
-    [('W[0,0]', 1.0), ('W[0,1]', 2.346)]
-    """
-    return [(f"{name}[{i},{j}]", float(f"{value:.4g}")) for (i, j), value in np.ndenumerate(matrix)]
-
-
-def stored_matrices(rows: pd.DataFrame, name: str) -> dict[int, Floats]:
-    """Step → the matrix that `matrix_rows` stored under a name.
-
-    Raises
-    ------
-    ValueError
-        If the rows carry no such matrix.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame([{"step": 5, "metric": m, "value": v} for m, v in matrix_rows("W", np.eye(2))])
-    >>> stored_matrices(rows, "W")[5].tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    places = rows["metric"].str.extract(rf"^{name}\[(\d+),(\d+)\]$").dropna().astype(int)
-    if places.empty:
-        raise ValueError(f"expected rows with a matrix {name}[i,j], got none; the run did not store one")
-    found = {}
-    for step, part in rows.loc[places.index].groupby("step"):
-        at = places.loc[part.index]
-        matrix = np.full((at[0].max() + 1, at[1].max() + 1), np.nan)
-        matrix[at[0], at[1]] = part["value"]
-        found[int(str(step))] = matrix
-    return found

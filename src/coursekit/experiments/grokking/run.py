@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,13 @@ from scipy.optimize import minimize
 
 from coursekit import results
 from coursekit.experiments.grokking import config as configs
-from coursekit.experiments.grokking.analysis import RUN_KEYS, circle_points, matrix_rows, pca
+from coursekit.experiments.grokking.analysis import RUN_KEYS, circle_points, pca
 from coursekit.experiments.grokking.config import GrokkingConfig, Setting
 from coursekit.experiments.grokking.data import Vocabulary, mirror_equations, operation_table, split_equations
 from coursekit.model import Transformer, TransformerConfig
 from coursekit.stack import Stack, StackRun, compiling_pays
 from coursekit.stats import proportion_stderr
-from coursekit.train import Checkpoints, Row, available_cores, evaluation_steps, sweep, train, warmup
+from coursekit.train import Row, available_cores, evaluation_steps, train_groups, warmup
 
 EXPERIMENT = "grokking"
 STACK_AT_MOST = 64  # networks a GPU trains as one
@@ -151,66 +150,36 @@ def run(
         shape, each = network_shape(config, settings[0]), config.max_steps * len(settings) // workers
         compile = device == "cpu" and compiling_pays(shape, config.batch_size, each)
     groups = _group(config, settings, device)
-    header = results.new_header(
-        EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None
-    )
-    saved: list[Checkpoints | None] = [None] * len(groups)
-    if folder is not None:
-        header = results.claim(folder, header, resume)
-        saved = _checkpoints(Path(folder), config, groups, checkpoint_seconds)
-    found: list[list[Row]] = [[] for _ in groups]
     kept: dict[Setting, NetworkRecord] = (
         {s: NetworkRecord(s, config) for s in settings} if keep_weights else {}
     )
 
-    def job(number: int) -> Callable[[Callable[[int], None], threading.Event], None]:
-        def train_group(advance: Callable[[int], None], stop: threading.Event) -> None:
-            members, rows = groups[number], found[number]
-            stack = Stack(
-                network_shape(config, members[0]),
-                [_stack_run(config, setting) for setting in members],
-                n_answer=_vocabulary(config, members[0]).n_answer,
-                device=device,
-                compile=compile,
-            )
-            train(
-                stack,
-                rows,
-                lambda: _record(config, members, stack, rows, kept),
-                record_at=evaluation_steps(
-                    config.max_steps, every=config.eval_every, growth=config.eval_growth
-                ),
-                schedule=warmup(10),
-                checkpoints=saved[number],
-                progress=advance,
-                stop=stop,
-            )
-            if not stop.is_set():
-                advance(sum(config.max_steps - _last_step(config, setting, rows) for setting in members))
-
-        return train_group
-
-    complete = False
-    try:
-        sweep(
-            [job(number) for number in range(len(groups))],
-            total=config.max_steps * len(settings),
-            label=f"{EXPERIMENT}: {len(settings)} networks",
-            progress=progress,
-            n_workers=workers,
+    def prepare(number: int, rows: list[Row]) -> tuple[Stack, Callable[[], list[Row]]]:
+        members = groups[number]
+        stack = Stack(
+            network_shape(config, members[0]),
+            [_stack_run(config, setting) for setting in members],
+            n_answer=_vocabulary(config, members[0]).n_answer,
+            device=device,
+            compile=compile,
         )
-        complete = True
-    finally:
-        for part, checkpoints in zip(found, saved, strict=True):
-            # An interrupted resume has not come to every group: what those had reached is in their checkpoints.
-            if not part and checkpoints is not None and (last := checkpoints.load()) is not None:
-                part.extend(last[1]["rows"])  # type: ignore[arg-type]
-        header = results.finish(header, complete=complete)
-        rows = pd.DataFrame([row for part in found for row in part])
-        if folder is not None and len(rows):
-            results.write_run(folder, header, rows)
-    _tell_diverged(rows, len(settings))
-    return results.Run(header, rows, list(kept.values()))
+        return stack, lambda: _record(config, members, stack, rows, kept)
+
+    made = train_groups(
+        results.new_header(EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None),
+        [[_keys(config, setting) for setting in group] for group in groups],
+        prepare,
+        record_at=evaluation_steps(config.max_steps, every=config.eval_every, growth=config.eval_growth),
+        schedule=warmup(10),
+        folder=folder,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        label=f"{EXPERIMENT}: {len(settings)} networks",
+        progress=progress,
+        n_workers=workers,
+    )
+    _tell_diverged(made.rows, len(settings))
+    return results.Run(made.header, made.rows, list(kept.values()))
 
 
 def network_shape(config: GrokkingConfig, setting: Setting) -> TransformerConfig:
@@ -309,10 +278,10 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
     for record in made.networks:
         keys = _keys(record.config, record.setting)
         if name == "sharpness":
-            new.append(_row(keys, record.steps[-1], "sharpness", sharpness(record), None, None))
+            new.append(results.row(keys, record.steps[-1], "sharpness", sharpness(record)))
             continue
-        for metric, value in matrix_rows("unembedding", pca(record.unembedding(), 20)):
-            new.append(_row(keys, record.steps[-1], metric, value, None, None))
+        for metric, value in results.matrix_rows("unembedding", pca(record.unembedding(), 20)):
+            new.append(results.row(keys, record.steps[-1], metric, value))
         if name == "addition_97":
             new += _stored_circle(record, keys)
     rows = pd.concat([made.rows, pd.DataFrame(new)]) if new else made.rows
@@ -324,9 +293,9 @@ def _stored_circle(record: NetworkRecord, keys: Row) -> list[Row]:
     frames = sorted({*range(0, len(record.steps), 3), len(record.steps) - 1})
     points = circle_points({record.steps[at]: record.unembedding(at) for at in frames})
     return [
-        _row(keys, step, metric, value, None, None)
+        results.row(keys, step, metric, value)
         for step, matrix in points.items()
-        for metric, value in matrix_rows("circle", matrix)
+        for metric, value in results.matrix_rows("circle", matrix)
     ]
 
 
@@ -407,35 +376,27 @@ def _record(
     val_loss, val_accuracy = (t.tolist() for t in stack.evaluate("val"))
     for i, r in enumerate(stack.running):
         setting, n_train, n_val = members[r], len(stack.runs[r].train), len(stack.runs[r].val)
-        keys = _keys(config, setting)
+        keys, step = _keys(config, setting), stack.step
         now: list[Row] = []
         for metric, value, n in (
             ("train_accuracy", train_accuracy[i], n_train),
             ("val_accuracy", val_accuracy[i], n_val),
         ):
             successes = round(value * n)
-            now.append(_row(keys, stack.step, metric, successes / n, proportion_stderr(successes, n), n))
-        now.append(_row(keys, stack.step, "train_loss", train_loss[i], None, n_train))
-        now.append(_row(keys, stack.step, "val_loss", val_loss[i], None, n_val))
+            now.append(results.row(keys, step, metric, successes / n, proportion_stderr(successes, n), n))
+        now.append(results.row(keys, step, "train_loss", train_loss[i], n=n_train))
+        now.append(results.row(keys, step, "val_loss", val_loss[i], n=n_val))
         broken = not math.isfinite(train_loss[i])
         if setting in kept:
-            kept[setting].steps.append(stack.step)
+            kept[setting].steps.append(step)
             kept[setting].weights.append({name: w.numpy() for name, w in stack.weights(r).items()})
         good = config.stop_at_val_accuracy is not None and val_accuracy[i] >= config.stop_at_val_accuracy
-        if broken or good or stack.step >= config.max_steps:
+        if broken or good or step >= config.max_steps:
             finished.append(r)
             mine = [row for row in [*before, *now] if all(row[name] == value for name, value in keys.items())]
             for split in ("train", "val"):
-                now.append(
-                    _row(
-                        keys,
-                        stack.step,
-                        f"steps_to_99_{split}",
-                        _steps_to_99(mine, f"{split}_accuracy"),
-                        None,
-                        None,
-                    )
-                )
+                reached = _steps_to_99(mine, f"{split}_accuracy")
+                now.append(results.row(keys, step, f"steps_to_99_{split}", reached))
         new += now
     stack.retire(finished)
     return new
@@ -451,38 +412,11 @@ def _keys(config: GrokkingConfig, setting: Setting) -> Row:
     }
 
 
-def _row(keys: Row, step: int, metric: str, value: float, stderr: float | None, n: int | None) -> Row:
-    return {**keys, "step": step, "metric": metric, "value": value, "stderr": stderr, "n": n}
-
-
 def _steps_to_99(rows: Sequence[Row], metric: str) -> float:
     """First evaluated step at which the metric is at least 0.99; inf if none is."""
     return min(
         (float(r["step"]) for r in rows if r["metric"] == metric and r["value"] >= 0.99), default=math.inf
     )
-
-
-def _last_step(config: GrokkingConfig, setting: Setting, rows: Sequence[Row]) -> int:
-    keys = _keys(config, setting)
-    return max((row["step"] for row in rows if all(row[k] == v for k, v in keys.items())), default=0)
-
-
-def _checkpoints(
-    folder: Path, config: GrokkingConfig, groups: Sequence[Sequence[Setting]], seconds: float
-) -> list[Checkpoints | None]:
-    """Where each group saves: a folder named after what is in the group."""
-    names = [
-        results.config_hash({"config": config, "members": [_keys(config, s) for s in group]})
-        for group in groups
-    ]
-    place = folder / "checkpoints"
-    strangers = sorted(path.name for path in place.glob("*") if path.name not in names)
-    if strangers:
-        raise ValueError(
-            f"the checkpoints in {place} are of networks that were trained together in other groups, as on a CPU or "
-            "on a GPU; resume on the kind of machine that the run was started on, or choose another folder"
-        )
-    return [Checkpoints(place / name, f"{EXPERIMENT} {name}", seconds=seconds) for name in names]
 
 
 def _tell_diverged(rows: pd.DataFrame, n_networks: int) -> None:

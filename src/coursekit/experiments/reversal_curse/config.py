@@ -40,7 +40,7 @@ class ReversalCurseConfig:
     n_held_out : int
         Experiment 1: held-out prompts a fact and order. 3: instructions that are asked and not demonstrated.
     n_samples : int
-        Experiment 2: answers drawn to each question, at temperature 1.
+        Experiment 2: answers drawn to each question, at temperature 1; 0 draws none and only scores the right answer.
     seeds : tuple of int
         Each decides facts, documents' order, first weights of the adapter, and samples.
     method : {"lora", "full"}
@@ -117,7 +117,7 @@ class ReversalCurseConfig:
                 raise ValueError(
                     f"seeds must be whole numbers (int) from 0 to 2³² − 1, got {seed!r}; choose another"
                 )
-        for name in ("batch_size", "lora_rank", "micro_batch_tokens", "eval_every", "n_samples"):
+        for name in ("batch_size", "lora_rank", "micro_batch_tokens", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}; raise it")
         if (self.n_steps is None) == (self.n_epochs is None):
@@ -132,7 +132,7 @@ class ReversalCurseConfig:
             raise ValueError(
                 f"learning_rate must be above 0, got {self.learning_rate}; LoRA takes about 0.001"
             )
-        for name in ("warmup_steps", "weight_decay"):
+        for name in ("warmup_steps", "weight_decay", "n_samples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}; 0 switches it off")
         if self.study != 1 and (self.remedy != "none" or self.source != "own"):

@@ -88,8 +88,8 @@ def run(
         every step, with the subset "all".
 
         Experiment 2 has a subset for each form of prompt, "completion" and, where the tokenizer has a chat template,
-        "chat", with exact_match (share of the samples that begin with the answer), log_prob_correct and probability
-        (its exponential, Figure 5), by order (forward asks for the parent), over relations.
+        "chat", with log_prob_correct, probability (its exponential, Figure 5) and, unless n_samples is 0, exact_match
+        (share of the samples that begin with the answer), by order (forward asks for the parent), over relations.
 
         Experiment 3 has a subset for each of its two training sets, with exact_match and log_prob_correct.
 
@@ -266,7 +266,7 @@ def _runs(
                 checkpoint_seconds=checkpoint_seconds,
             )
             loss_of = {"seed": seed, "study": config.study, "subset": subset, "order": "forward"}
-            rows += [_row(loss_of, k + 1, "train_loss", loss) for k, loss in enumerate(made.losses)]
+            rows += [results.row(loss_of, k + 1, "train_loss", loss) for k, loss in enumerate(made.losses)]
             yield Trained(seed, subset, made.model, tokenizer, stuff, made.losses)
 
 
@@ -291,14 +291,15 @@ def _fact_rows(
         by_fact = {metric: values.mean(1) for metric, values in found.items()}
         for metric, values in by_fact.items():
             n_prompts = found[metric].shape[1]
-            rows.append(_mean_row(keys, step, metric, values))
+            rows.append(results.mean_row(keys, step, metric, values))
             rows += [
-                _row(keys, step, f"fact_{k}_{metric}", value, n=n_prompts) for k, value in enumerate(values)
+                results.row(keys, step, f"fact_{k}_{metric}", value, n=n_prompts)
+                for k, value in enumerate(values)
             ]
         if log_probs:
             correct, random = by_fact["log_prob_correct"], by_fact["log_prob_random"]
-            rows.append(_row(keys, step, "t_test_p", paired_t_test(correct, random).p, n=len(correct)))
-            rows.append(_row(keys, step, "ks_test_p", ks_exact(correct, random).p, n=len(correct)))
+            rows.append(results.row(keys, step, "t_test_p", paired_t_test(correct, random).p, n=len(correct)))
+            rows.append(results.row(keys, step, "ks_test_p", ks_exact(correct, random).p, n=len(correct)))
     return rows
 
 
@@ -313,8 +314,8 @@ def _instruction_rows(
         pairs = [(sentence.prompt, sentence.completion) for sentence in sentences]
         found = np.asarray(evaluate.exact_match(model, tokenizer, pairs), dtype=float)
         scores = [score.log_prob for score in evaluate.score_continuations(model, tokenizer, pairs)]
-        rows.append(_mean_row(keys, step, "exact_match", found))
-        rows.append(_mean_row(keys, step, "log_prob_correct", np.asarray(scores)))
+        rows.append(results.mean_row(keys, step, "exact_match", found))
+        rows.append(results.mean_row(keys, step, "log_prob_correct", np.asarray(scores)))
     return rows
 
 
@@ -326,56 +327,50 @@ def _relation_rows(
     seed: int,
     progress: bool,
 ) -> list[Row]:
-    """Experiment 2: draw answers, and score the right one."""
+    """Experiment 2: score the right answer, and draw answers if any are asked for."""
     rows: list[Row] = []
     for form in ("completion", "chat"):
         if form == "chat" and not tokenizer.chat_template:
             continue
         for order in data.ORDERS:
             asked = [data.relation_question(relation, order) for relation in relations]
-            if form == "chat":
-                prompts = [
-                    tokenizer.apply_chat_template(
-                        data.chat_messages(question), tokenize=False, add_generation_prompt=True
-                    )
-                    for question, _ in asked
-                ]
-            else:
-                prompts = [data.completion_prompt(question) for question, _ in asked]
+            prompts = [_relation_prompt(tokenizer, form, question) for question, _ in asked]
             answers = [answer for _, answer in asked]
-            samples = evaluate.complete(
-                model,
-                tokenizer,
-                prompts,
-                max_new_tokens=12,
-                temperature=1.0,
-                seed=seed,
-                n_samples=config.n_samples,
-            )
             space = "" if form == "chat" else " "
-            scores = evaluate.score_continuations(
-                model,
-                tokenizer,
-                [(prompt, space + answer) for prompt, answer in zip(prompts, answers, strict=True)],
-                progress=progress,
-            )
-            hits = [
-                [text.strip().lower().startswith(answer.lower()) for text in drawn]
-                for drawn, answer in zip(samples, answers, strict=True)
-            ]
-            share = np.asarray(hits, dtype=float).mean(1)
+            pairs = [(prompt, space + answer) for prompt, answer in zip(prompts, answers, strict=True)]
+            scores = evaluate.score_continuations(model, tokenizer, pairs, progress=progress)
             log_prob = np.asarray([score.log_prob for score in scores])
+            found = {"log_prob_correct": log_prob, "probability": np.exp(log_prob)}
+            if config.n_samples:
+                drawn = evaluate.complete(
+                    model,
+                    tokenizer,
+                    prompts,
+                    max_new_tokens=12,
+                    temperature=1.0,
+                    seed=seed,
+                    n_samples=config.n_samples,
+                )
+                hits = [
+                    [text.strip().lower().startswith(answer.lower()) for text in texts]
+                    for texts, answer in zip(drawn, answers, strict=True)
+                ]
+                found["exact_match"] = np.asarray(hits, dtype=float).mean(1)
             keys = {"seed": seed, "study": 2, "subset": form, "order": order}
-            for metric, values in (
-                ("exact_match", share),
-                ("log_prob_correct", log_prob),
-                ("probability", np.exp(log_prob)),
-            ):
-                rows.append(_mean_row(keys, 0, metric, values))
+            rows += [results.mean_row(keys, 0, metric, values) for metric, values in found.items()]
             for k in range(len(relations)):
-                rows.append(_row(keys, 0, f"fact_{k}_exact_match", share[k], n=config.n_samples))
-                rows.append(_row(keys, 0, f"fact_{k}_log_prob_correct", log_prob[k]))
+                rows.append(results.row(keys, 0, f"fact_{k}_log_prob_correct", log_prob[k]))
+                if config.n_samples:
+                    share = found["exact_match"][k]
+                    rows.append(results.row(keys, 0, f"fact_{k}_exact_match", share, n=config.n_samples))
     return rows
+
+
+def _relation_prompt(tokenizer: Any, form: str, question: str) -> str:
+    if form == "completion":
+        return data.completion_prompt(question)
+    messages = data.chat_messages(question)
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 def _collect(parts: dict[tuple[int, str], list[Row]], before: pd.DataFrame | None) -> pd.DataFrame:
@@ -390,14 +385,3 @@ def _collect(parts: dict[tuple[int, str], list[Row]], before: pd.DataFrame | Non
     ]
     rest = before[~np.asarray(mine)]
     return rows if rest.empty else rest if rows.empty else pd.concat([rows, rest], ignore_index=True)
-
-
-def _mean_row(keys: Row, step: int, metric: str, values: np.ndarray) -> Row:
-    stderr = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return _row(keys, step, metric, float(values.mean()), stderr, len(values))
-
-
-def _row(
-    keys: Row, step: int, metric: str, value: float, stderr: float | None = None, n: int | None = None
-) -> Row:
-    return {**keys, "step": step, "metric": metric, "value": float(value), "stderr": stderr, "n": n}

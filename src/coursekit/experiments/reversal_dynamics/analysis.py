@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coursekit.results import stored_matrices
 from coursekit.stats import bootstrap_interval
 
 Floats = NDArray[np.floating[Any]]
@@ -459,33 +460,7 @@ def cosine_similarities(vectors: Floats) -> Floats:
     return unit @ unit.T
 
 
-def matrix_rows(name: str, matrix: Floats) -> list[tuple[str, float]]:
-    """A matrix as metrics and values, `name[i,j]`, so that a run can carry it; four significant digits.
-
-    Examples
-    --------
-    >>> matrix_rows("W", np.array([[1.0, 2.34567]]))
-    [('W[0,0]', 1.0), ('W[0,1]', 2.346)]
-    """
-    return [(f"{name}[{i},{j}]", float(f"{value:.4g}")) for (i, j), value in np.ndenumerate(matrix)]
-
-
 def stored_matrix(rows: pd.DataFrame, name: str) -> Floats:
-    """The matrix that `matrix_rows` stored under a name.
-
-    Raises
-    ------
-    ValueError
-        If the rows carry no such matrix.
-
-    Examples
-    --------
-    >>> stored_matrix(pd.DataFrame(matrix_rows("W", np.eye(2)), columns=["metric", "value"]), "W").tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    places = rows["metric"].str.extract(rf"^{name}\[(\d+),(\d+)\]$").dropna().astype(int)
-    if places.empty:
-        raise ValueError(f"expected rows with a matrix {name}[i,j], got none; the run did not store one")
-    matrix = np.full((places[0].max() + 1, places[1].max() + 1), np.nan)
-    matrix[places[0], places[1]] = rows.loc[places.index, "value"]
+    """The matrix that a run stored under a name, at one step only; see `coursekit.results.stored_matrices`."""
+    [matrix] = stored_matrices(rows, name).values()
     return matrix

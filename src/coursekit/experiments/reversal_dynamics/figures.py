@@ -62,7 +62,7 @@ def loss_curves(
 
     References
     ----------
-    Zhu et al. 2024, Figure 2 and most of its appendix.
+    Zhu et al. 2024, loss curves.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def logit_heatmaps(matrices: Mapping[str, ArrayLike]) -> go.Figure:
 
     References
     ----------
-    Zhu et al. 2024, Figure 3.
+    Zhu et al. 2024, heat-maps of scores.
 
     Examples
     --------
@@ -193,7 +193,7 @@ def cosine_heatmap(vectors: ArrayLike, *, title: str = "Cosines between the enti
 
     References
     ----------
-    Zhu et al. 2024, Figure 11.
+    Zhu et al. 2024, heat-map of cosines.
 
     Examples
     --------

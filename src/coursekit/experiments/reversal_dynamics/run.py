@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,7 @@ from torch import Tensor
 
 from coursekit import results
 from coursekit.experiments.reversal_dynamics import config as configs
-from coursekit.experiments.reversal_dynamics.analysis import (
-    Embeddings,
-    cosine_similarities,
-    make_embeddings,
-    matrix_rows,
-)
+from coursekit.experiments.reversal_dynamics.analysis import Embeddings, cosine_similarities, make_embeddings
 from coursekit.experiments.reversal_dynamics.config import ReversalDynamicsConfig
 from coursekit.experiments.reversal_dynamics.data import (
     DIRECTIONS,
@@ -36,7 +30,7 @@ from coursekit.experiments.reversal_dynamics.data import (
 from coursekit.model import Transformer, TransformerConfig
 from coursekit.stack import Stack, StackRun
 from coursekit.stats import proportion_stderr
-from coursekit.train import Checkpoints, Row, available_cores, evaluation_steps, sweep, train
+from coursekit.train import Row, available_cores, evaluation_steps, train_groups
 
 EXPERIMENT = "reversal_dynamics"
 STACK_WEIGHTS = 400_000_000  # numbers that a GPU trains as one: with AdamW's some 20 bytes each
@@ -239,60 +233,28 @@ def run(
         network_shape(config)  # a shape that makes no sense is refused before anything is written
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     groups = _group(config, device)
-    header = results.new_header(
-        EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None
+    each = _steps_an_epoch(config)
+    record_at = [each * epoch for epoch in evaluation_steps(config.n_epochs, every=config.eval_every)]
+    kept: dict[int, NetworkRecord] | None = {} if keep_weights else None
+
+    def prepare(number: int, rows: list[Row]) -> tuple[Stack | Bilinear, Callable[[], list[Row]]]:
+        learner = _learner(config, groups[number], device)
+        return learner, lambda: _record(config, groups[number], learner, record_at[-1], kept)
+
+    made = train_groups(
+        results.new_header(EXPERIMENT, preset, config, config.seeds[0] if len(config.seeds) == 1 else None),
+        [[{"seed": seed} for seed in group] for group in groups],
+        prepare,
+        record_at=record_at,
+        folder=folder,
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        label=f"{EXPERIMENT}: {config.model}, {config.task}, {len(config.seeds)} seeds",
+        progress=progress,
+        n_workers=(n_workers or available_cores()) if device == "cpu" else 1,
     )
-    saved: list[Checkpoints | None] = [None] * len(groups)
-    if folder is not None:
-        header = results.claim(folder, header, resume)
-        saved = _checkpoints(Path(folder), config, groups, checkpoint_seconds)
-    found: list[list[Row]] = [[] for _ in groups]
-    kept: dict[int, NetworkRecord] = {}
-    steps_an_epoch = _steps_an_epoch(config)
-    n_steps = config.n_epochs * steps_an_epoch
-
-    def job(number: int) -> Callable[[Callable[[int], None], threading.Event], None]:
-        def train_group(advance: Callable[[int], None], stop: threading.Event) -> None:
-            members, rows = groups[number], found[number]
-            learner = _learner(config, members, device)
-            train(
-                learner,
-                rows,
-                lambda: _record(config, members, learner, n_steps, kept if keep_weights else None),
-                record_at=[
-                    steps_an_epoch * epoch
-                    for epoch in evaluation_steps(config.n_epochs, every=config.eval_every)
-                ],
-                checkpoints=saved[number],
-                progress=advance,
-                stop=stop,
-            )
-            if not stop.is_set():
-                advance(sum(n_steps - _last_step(seed, rows) for seed in members))
-
-        return train_group
-
-    complete = False
-    try:
-        sweep(
-            [job(number) for number in range(len(groups))],
-            total=n_steps * len(config.seeds),
-            label=f"{EXPERIMENT}: {config.model}, {config.task}, {len(config.seeds)} seeds",
-            progress=progress,
-            n_workers=(n_workers or available_cores()) if device == "cpu" else 1,
-        )
-        complete = True
-    finally:
-        for part, checkpoints in zip(found, saved, strict=True):
-            # An interrupted resume has not come to every group: what those had reached is in their checkpoints.
-            if not part and checkpoints is not None and (last := checkpoints.load()) is not None:
-                part.extend(last[1]["rows"])  # type: ignore[arg-type]
-        header = results.finish(header, complete=complete)
-        rows = pd.DataFrame([row for part in found for row in part])
-        if folder is not None and len(rows):
-            results.write_run(folder, header, rows)
-    _tell_diverged(rows, len(config.seeds))
-    return results.Run(header, rows, [kept[seed] for seed in config.seeds if seed in kept])
+    _tell_diverged(made.rows, len(config.seeds))
+    return results.Run(made.header, made.rows, [kept[s] for s in config.seeds if kept and s in kept])
 
 
 def network_shape(config: ReversalDynamicsConfig) -> TransformerConfig:
@@ -351,7 +313,7 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
             split = "train" if metric == "cosine" else "val"
             keys = _keys(record.config, record.seed, split, "both")
             new += [
-                _row(keys, step, place, value, None, None) for place, value in matrix_rows(metric, matrix)
+                results.row(keys, step, place, value) for place, value in results.matrix_rows(metric, matrix)
             ]
     rows = pd.concat([made.rows, pd.DataFrame(new)], ignore_index=True) if new else made.rows
     results.write_measured(EXPERIMENT, name, made.header, rows)
@@ -505,11 +467,11 @@ def _measurements(
     """The rows of one kind of sentences."""
     n = len(right)
     rows = [
-        _mean_row(keys, step, "negative_log_prob", -log_probs[:, 0]),
-        _row(keys, step, "accuracy", right.mean(), proportion_stderr(int(right.sum()), n), n),
+        results.mean_row(keys, step, "negative_log_prob", -log_probs[:, 0]),
+        results.row(keys, step, "accuracy", right.mean(), proportion_stderr(int(right.sum()), n), n),
     ]
     if log_probs.shape[1] > 1:
-        rows.append(_mean_row(keys, step, "word_negative_log_prob", -log_probs.sum(1)))
+        rows.append(results.mean_row(keys, step, "word_negative_log_prob", -log_probs.sum(1)))
     return rows
 
 
@@ -529,11 +491,7 @@ def _chain_of_thought(
     arrow = torch.full_like(written[:, :1], FORWARD_ARROW)
     answer = _write(network, torch.cat([written, arrow], 1), size).cpu().numpy()
     right = (answer == sentences.tokens[steps[1]][:, -size:]).all(1)
-    stderr = proportion_stderr(int(right.sum()), len(right))
-    return [
-        _mean_row(keys, step, "negative_log_prob", -both),
-        _row(keys, step, "accuracy", right.mean(), stderr, len(right)),
-    ]
+    return _measurements(keys, step, both[:, None], right)
 
 
 @torch.no_grad()
@@ -546,35 +504,6 @@ def _write(network: Transformer, prompts: Int[Tensor, "n seq"], n_tokens: int) -
 
 def _keys(config: ReversalDynamicsConfig, seed: int, split: str, direction: str) -> Row:
     return {"seed": seed, "model": config.model, "split": split, "direction": direction}
-
-
-def _mean_row(keys: Row, step: int, metric: str, values: NDArray[np.float64]) -> Row:
-    n = len(values)
-    stderr = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-    return _row(keys, step, metric, values.mean(), stderr, n)
-
-
-def _row(keys: Row, step: int, metric: str, value: float, stderr: float | None, n: int | None) -> Row:
-    return {**keys, "step": step, "metric": metric, "value": float(value), "stderr": stderr, "n": n}
-
-
-def _last_step(seed: int, rows: Sequence[Row]) -> int:
-    return max((row["step"] for row in rows if row["seed"] == seed), default=0)
-
-
-def _checkpoints(
-    folder: Path, config: ReversalDynamicsConfig, groups: Sequence[Sequence[int]], seconds: float
-) -> list[Checkpoints | None]:
-    """Where each group saves: a folder named after what is in the group."""
-    names = [results.config_hash({"config": config, "members": list(group)}) for group in groups]
-    place = folder / "checkpoints"
-    strangers = sorted(path.name for path in place.glob("*") if path.name not in names)
-    if strangers:
-        raise ValueError(
-            f"the checkpoints in {place} are of networks that were trained together in other groups, as on a CPU or "
-            "on a GPU; resume on the kind of machine that the run was started on, or choose another folder"
-        )
-    return [Checkpoints(place / name, f"{EXPERIMENT} {name}", seconds=seconds) for name in names]
 
 
 def _tell_diverged(rows: pd.DataFrame, n_networks: int) -> None:
