@@ -163,6 +163,18 @@ def test_without_torch_a_run_says_so(toy, tmp_path, capsys, monkeypatch):
     )
 
 
+def test_packages_that_an_experiment_needs_are_asked_for(toy, tmp_path, capsys, monkeypatch):
+    (tmp_path / "experiments" / "toy" / "config.py").write_text(f'{CONFIG}\nNEEDS = ("peft", "gguf")\n')
+    monkeypatch.setattr(cli, "_gpu", lambda: None)
+    monkeypatch.setattr(results, "version", {"torch": "2.13.0", "ipykernel": "6.29", "gguf": "1"}.get)
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "toy: cannot run yet" in out
+    assert "peft, for toy: pip install 'coursekit[pretrained]'" in out
+    message = fails(capsys, "run", "toy", "--preset", "smoke", "--out", str(tmp_path / "run"))
+    assert "toy needs peft: pip install 'coursekit[pretrained]'" in message
+
+
 @pytest.mark.parametrize("command", ["list", "doctor", "progress"])
 def test_looking_around_imports_no_torch(command, tmp_path):
     program = (

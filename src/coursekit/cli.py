@@ -1,7 +1,7 @@
 """The command line: `coursekit list | run | doctor | progress`.
 
 An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
-MINUTES and HARDWARE) and a `run.py`, whose `run` refuses a folder that holds a run unless told to resume it. This
+MINUTES and HARDWARE, and in NEEDS the packages that it takes besides PyTorch, if any) and a `run.py`, whose `run` refuses a folder that holds a run unless told to resume it. This
 file knows none by name, and imports torch only to run one.
 """
 
@@ -22,6 +22,8 @@ from typing import NoReturn
 from coursekit import experiments, results
 from coursekit.hub import HubError
 from coursekit.lab.session import LABS
+
+_INSTALL_PRETRAINED = "pip install 'coursekit[pretrained]'"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,7 +88,7 @@ def run_experiment(arguments: argparse.Namespace) -> int:
     cost = f"{_duration(module.MINUTES[arguments.preset])} on {module.HARDWARE[arguments.preset]}"
     name = f"{arguments.experiment}, preset {arguments.preset}, config {results.config_hash(config)}"
     print(f"{name}: about {cost}, into {arguments.out}", flush=True)
-    _require_torch()
+    _require(arguments.experiment)
     experiment = importlib.import_module(f"coursekit.experiments.{arguments.experiment}.run")
     run = experiment.run(config, folder=arguments.out, resume=arguments.resume, preset=arguments.preset)
     print(
@@ -116,7 +118,11 @@ def doctor(_: argparse.Namespace) -> int:
         missing.append("Jupyter, which opens the labs: pip install jupyterlab")
     for name in _experiments():
         config, costs = _config(name), LABS[name].costs if name in LABS else {}
-        print(f"\n{name}: {'cannot run yet' if torch is None else f'take the preset {_suited(gpu)}'}")
+        absent = _absent(config)
+        if absent:
+            missing.append(f"{', '.join(absent)}, for {name}: {_INSTALL_PRETRAINED}")
+        ready = f"take the preset {_suited(gpu)}"
+        print(f"\n{name}: {ready if torch is not None and not absent else 'cannot run yet'}")
         for preset, minutes in config.MINUTES.items():
             hardware = config.HARDWARE[preset]
             lacking = "not here, for want of a GPU: " if "GPU" in hardware and not gpu else ""
@@ -202,9 +208,16 @@ def _check_writable(folder: Path) -> None:
     probe.unlink()
 
 
-def _require_torch() -> None:
+def _absent(config: ModuleType) -> list[str]:
+    """Packages that an experiment takes besides PyTorch and that are not here."""
+    return [package for package in getattr(config, "NEEDS", ()) if results.version(package) is None]
+
+
+def _require(experiment: str) -> None:
     if results.version("torch") is None:
         raise ModuleNotFoundError("running an experiment needs PyTorch: install it with `pip install torch`")
+    if absent := _absent(_config(experiment)):
+        raise ModuleNotFoundError(f"{experiment} needs {', '.join(absent)}: {_INSTALL_PRETRAINED}")
 
 
 if __name__ == "__main__":

@@ -315,3 +315,6 @@ HARDWARE: dict[str, str] = {
     "paper": "8 data-center GPUs of 80 GB",
 }
 """What each preset is meant for."""
+
+NEEDS: tuple[str, ...] = ("accelerate", "gguf", "peft", "transformers")
+"""Packages that pretrained models take, besides PyTorch."""
