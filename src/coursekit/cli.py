@@ -1,8 +1,9 @@
 """The command line: `coursekit list | run | doctor | progress`.
 
 An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
-MINUTES and HARDWARE, and in NEEDS the packages that it takes besides PyTorch, if any) and a `run.py`, whose `run` refuses a folder that holds a run unless told to resume it. This
-file knows none by name, and imports torch only to run one.
+MINUTES and HARDWARE, and in NEEDS the packages that it takes besides PyTorch, if any) and a `run.py`, whose `run`
+refuses a folder that holds a run unless told to resume it. This file knows none by name, and imports torch only to
+run one.
 """
 
 import argparse

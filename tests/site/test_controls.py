@@ -10,6 +10,7 @@ from coursekit.book.repository import address as repository_address
 
 from .conftest import Site
 
+ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = "chapters/05_grokking.html"
 LAB = "labs/05_grokking.html"
 
@@ -117,14 +118,15 @@ def test_search_finds_grokking(site: Site) -> None:
     assert site.failures == []
 
 
-def test_colab_button_of_the_lab_opens_its_notebook_in_the_configured_repository(
-    site: Site, root: Path
+@pytest.mark.parametrize("lab", sorted(path.stem for path in (ROOT / "labs").glob("*.ipynb")))
+def test_colab_button_of_a_lab_opens_its_notebook_in_the_configured_repository(
+    site: Site, root: Path, lab: str
 ) -> None:
-    page = site.open(LAB)
+    page = site.open(f"labs/{lab}.html")
     links = page.locator("a[href*='colab.research.google.com']").evaluate_all(
         "links => links.map(a => a.href)"
     )
-    wanted = f"https://colab.research.google.com/github/{repository_address(root)}/blob/main/labs/05_grokking.ipynb"
+    wanted = f"https://colab.research.google.com/github/{repository_address(root)}/blob/main/labs/{lab}.ipynb"
     assert wanted in links
 
 
