@@ -12,6 +12,8 @@ import torch
 from scipy.stats import chisquare
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -408,6 +410,26 @@ def test_errors_say_what_to_do(tokenizer: Any) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("kind", ["rwkv", "mamba"])
+def test_a_model_that_keeps_no_keys_is_scored_and_not_decoded(kind: str, words: Any) -> None:
+    torch.manual_seed(0)
+    shape = dict(vocab_size=6, hidden_size=32, num_hidden_layers=2, bos_token_id=0, eos_token_id=0)
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **shape))
+    (scored,) = score_continuations(network, words, [("a b", " c d")])
+    with torch.no_grad():
+        log_probs = network.eval()(torch.tensor([[1, 2, 3]])).logits[0].log_softmax(-1)
+    assert scored.log_prob == pytest.approx(float(log_probs[1, 3] + log_probs[2, 4]), abs=1e-4)
+    with pytest.raises(ValueError, match=f"'{kind}' does not keep keys and values in every layer"):
+        complete(network, words, ["a b", "c"])
+
+
+def test_a_score_that_is_not_a_number_is_an_error(tokenizer: Any) -> None:
+    network = make("llama")
+    network.lm_head.weight.data[7] = float("nan")
+    with pytest.raises(FloatingPointError, match="probabilities are not numbers"):
+        score_continuations(network, tokenizer, [("a", "b")])
 
 
 def test_a_text_may_fill_the_context(tokenizer: Any) -> None:

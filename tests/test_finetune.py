@@ -278,6 +278,39 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_no_number(error: BaseE
     assert found.tokens == roomy.tokens
 
 
+def test_memory_that_runs_out_halfway_leaves_no_gradient_behind() -> None:
+    recipe = config(micro_batch_tokens=30)
+    roomy, model, calls = tune(llama().double(), recipe), llama().double(), list[int]()
+
+    def once(module: Any, args: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:  # the first micro-batch of the step has left its gradients
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    model.lm_head.register_forward_pre_hook(once)
+    found = tune(model, recipe)
+    assert found.losses == pytest.approx(roomy.losses, abs=1e-10)
+    torch.testing.assert_close(weights(found.model), weights(roomy.model), rtol=0, atol=1e-9)
+
+
+def test_a_run_that_goes_on_remembers_what_fits(tmp_path: Path) -> None:
+    def stop(model: Any, step: int) -> list[dict[str, Any]]:
+        raise KeyboardInterrupt
+
+    sizes = []
+    for again in (False, True):
+        model, cramped = llama(), Cramped(25, torch.OutOfMemoryError("CUDA out of memory."))
+        model.register_forward_pre_hook(cramped, with_kwargs=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            tune(
+                model, config(), folder=tmp_path, resume=again, record=None if again else stop, record_at=(3,),
+                checkpoint_seconds=0.0,
+            )  # fmt: skip
+        sizes.append(cramped.sizes)
+    assert max(sizes[0]) > 25
+    assert 0 < max(sizes[1]) <= 25
+
+
 def test_one_document_too_large_for_the_memory() -> None:
     model = llama()
     model.register_forward_pre_hook(

@@ -376,7 +376,9 @@ def test_a_cache_whose_blobs_are_links_keeps_its_hashes(saved: list[Path], tmp_p
 
 def test_a_repository_with_pickles_only_is_refused(saved: list[Path], tmp_path: Path) -> None:
     in_hub_cache(tmp_path / "hub", saved[0], "main").joinpath("model.safetensors").unlink()
-    with pytest.raises(HubError, match=r"expected model\.safetensors in owner/tiny, but found none; pickled"):
+    with pytest.raises(
+        HubError, match=r"expected model\.safetensors in owner/tiny, but found none .*; pickled"
+    ):
         hub.load_model(NAME)
 
 

@@ -104,6 +104,8 @@ def score_continuations(
     ------
     ValueError
         If there are no pairs, a continuation is empty, or a text is longer than the model's context.
+    FloatingPointError
+        If a probability is not a number.
 
     Notes
     -----
@@ -215,7 +217,8 @@ def complete(
     Raises
     ------
     ValueError
-        If there are no prompts, a number is out of range, or prompt and completion could exceed the context.
+        If there are no prompts, a number is out of range, prompt and completion could exceed the context, or the model
+        keeps something else than keys and values (state-space and recurrent layers).
 
     Examples
     --------
@@ -277,7 +280,7 @@ def exact_match(
     Raises
     ------
     ValueError
-        If there are no pairs, a target is empty, or prompt and completion could exceed the context.
+        If there are no pairs, a target is empty, or as `complete`.
 
     Notes
     -----
@@ -381,7 +384,7 @@ def _end_tokens(model: nn.Module, tokenizer: Any) -> set[int]:
     """Tokens that end a completion, as `model.generate` has them."""
     end = _causal(model).generation_config.eos_token_id
     end = tokenizer.eos_token_id if end is None else end
-    return set(end) if isinstance(end, list) else {end}
+    return set(end) if isinstance(end, list) else {end} - {None}
 
 
 def _text(tokenizer: Any, tokens: Tokens) -> str:
@@ -417,6 +420,14 @@ def _is_spread(model: nn.Module) -> bool:
     from torch.distributed.fsdp import FSDPModule
 
     return isinstance(model, FSDPModule)
+
+
+def _holds_all(cache: Any) -> bool:
+    """Whether the keys and values of every layer are in a cache, so that rows can be taken out of it."""
+    from transformers.cache_utils import DynamicLayer
+
+    kept = [isinstance(layer, DynamicLayer) and layer.keys is not None for layer in cache.layers]
+    return bool(kept) and all(kept)
 
 
 @contextmanager
@@ -470,6 +481,10 @@ def _read(
         for hidden, places, slots in passes:
             log_probs[slots], best[slots] = _from_hidden(head, hidden, places, targets[slots])
             bar.update(len(slots))
+    if log_probs.isnan().any():
+        raise FloatingPointError(
+            "the model's probabilities are not numbers: its weights are not, or float16 is too narrow for it"
+        )
     ends = list(itertools.accumulate(asked))
     return [
         (log_probs[end - n : end].tolist(), best[end - n : end].tolist())
@@ -623,6 +638,11 @@ def _decode(
                     input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1,
                     position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :],
                 ).logits[:, -1].float()  # fmt: skip
+                if step == 0 and not _holds_all(cache):
+                    raise ValueError(
+                        f"a model of type {causal.config.model_type!r} does not keep keys and values in every layer, "
+                        "which decoding needs here; score_continuations can read it"
+                    )
                 if step == 0 and n_samples > 1:
                     cache.batch_repeat_interleave(n_samples)
                     mask, logits = (part.repeat_interleave(n_samples, 0) for part in (mask, logits))

@@ -231,8 +231,7 @@ def slider(
     >>> [list(frame.data[0].y) for frame in moving.frames], moving.frames[0].data[0].x
     ([[0, 0, 0], [0.0, 0.5, 1.0], [0, 1, 2]], None)
     """
-    n = len(frames)
-    if n < 2:
+    if (n := len(frames)) < 2:
         raise ValueError(f"a slider needs at least two frames; got {n}")
     for name, given in (("values", values), ("describe", describe)):
         if given is not None and len(given) != n:
@@ -251,8 +250,6 @@ def slider(
         for k, first in enumerate(traces[0])
         if (keys := [key for key in first if any(frame[k][key] != first[key] for frame in traces)])
     }
-    if not changed and all(note == notes[0] for note in notes):
-        raise ValueError("all frames show the same: there is nothing to move")
     _check_ranges(traces[0], layouts[0], changed)
     meta = {
         "label": label,
@@ -292,23 +289,19 @@ def _plain(value: Any) -> Any:
 
 def _check_alike(traces: list[Any], layouts: list[Any], notes: list[Any]) -> None:
     """Raise where a frame differs from the first one by more than values."""
+    kinds = [[trace.get("type", "scatter") for trace in frame] for frame in traces]
+    counts = [len(note) for note in notes]
     for i, layout in enumerate(layouts):
-        first, kinds = ([trace.get("type", "scatter") for trace in frame] for frame in (traces[0], traces[i]))
-        if kinds != first:
-            raise ValueError(
-                f"every frame must have the same traces; frame 0 has {first} and frame {i} has {kinds}"
-            )
-        for k, (trace, other) in enumerate(zip(traces[i], traces[0], strict=True)):
-            if uneven := trace.keys() ^ other.keys():
+        for what, found in (("the same traces", kinds), ("as many annotations", counts)):
+            if found[i] != found[0]:
                 raise ValueError(
-                    f"{min(uneven)} of trace {k} must be set in every frame or in none; "
-                    f"frame 0 and frame {i} differ"
+                    f"every frame must have {what}; frame 0 has {found[0]} and frame {i} has {found[i]}"
                 )
-        if len(notes[i]) != len(notes[0]):
-            raise ValueError(
-                "every frame must have the same number of annotations; "
-                f"frame 0 has {len(notes[0])} and frame {i} has {len(notes[i])}"
-            )
+        for k, (trace, first) in enumerate(zip(traces[i], traces[0], strict=True)):
+            for key in trace.keys() ^ first.keys():
+                raise ValueError(
+                    f"{key} of trace {k} must be set in every frame or in none; frame {i} differs"
+                )
         for part in layout.keys() | layouts[0].keys():
             if layout.get(part) != layouts[0].get(part):
                 raise ValueError(f"every frame must have the same layout; {part} differs in frame {i}")
@@ -321,14 +314,10 @@ def _check_ranges(traces: list[Any], layout: dict[str, Any], changed: dict[int, 
             axis = f"{letter}axis{traces[k].get(f'{letter}axis', letter)[1:]}"
             moves = {letter, f"error_{letter}", "base"}.intersection(keys)
             if moves and None in (layout.get(axis, {}).get("range") or [None]):
-                raise ValueError(
-                    f"the values along {axis} change from frame to frame: set {axis}.range in every frame"
-                )
-        shared = layout.get(traces[k].get("coloraxis"), {})
-        limits = (shared.get("cmin", traces[k].get("zmin")), shared.get("cmax", traces[k].get("zmax")))
-        if "z" in keys and None in limits:
+                raise ValueError(f"the values along {axis} change: set {axis}.range in every frame")
+        if "z" in keys and ("coloraxis" in traces[k] or not {"zmin", "zmax"} <= traces[k].keys()):
             raise ValueError(
-                f"the colors of trace {k} change from frame to frame: set its zmin and zmax in every frame"
+                f"the colors of trace {k} change: set zmin and zmax in every frame, no coloraxis"
             )
 
 
@@ -357,31 +346,21 @@ def _live_controls(
     below = 10 + 30 * crowded  # between plot and sentence
     room = below + max((19 * len(text) + 14 for text in lines), default=0)
     if lines:
-        place = corner | {
-            "xref": "paper",
-            "yref": "paper",
-            "yshift": below,
-            "showarrow": False,
-            "align": "left",
-        }
-        notes = [[*own, place | {"text": "<br>".join(text)}] for own, text in zip(notes, lines, strict=True)]
+        place = corner | {"xref": "paper", "yref": "paper", "yshift": below, "showarrow": False}
+        texts = [place | {"text": "<br>".join(text), "align": "left"} for text in lines]
+        notes = [[*own, text] for own, text in zip(notes, texts, strict=True)]
 
     def to(frame: str | None, milliseconds: float) -> dict[str, Any]:
         """Return the arguments with which plotly goes to a frame, or plays all from here."""
-        options = {
-            "mode": "immediate",
-            "fromcurrent": True,
-            "frame": {"duration": milliseconds, "redraw": True},
-            "transition": {"duration": 0},
-        }
+        now = {"mode": "immediate", "fromcurrent": True, "transition": {"duration": 0}}
+        options = now | {"frame": {"duration": milliseconds, "redraw": True}}
         return {"method": "animate", "args": [frame if milliseconds else [frame], options]}
 
-    steps = [
-        {"label": html.escape(text, quote=False)} | to(str(i), 0) for i, text in enumerate(meta["values"])
-    ]
+    labels = [html.escape(text, quote=False) for text in (meta["label"], *meta["values"])]
+    steps = [{"label": text} | to(str(i), 0) for i, text in enumerate(labels[1:])]
     control = corner | {
         "active": start,
-        "currentvalue": {"prefix": f"{html.escape(meta['label'], quote=False)}: ", "xanchor": "left"},
+        "currentvalue": {"prefix": f"{labels[0]}: ", "xanchor": "left"},
         "len": 1,
         "pad": {"l": 140, "b": room},
         "steps": steps,
@@ -395,9 +374,8 @@ def _live_controls(
         "pad": {"b": room + 15},
         "buttons": [{"label": "Play"} | play, {"label": "Pause"} | to(None, 0)],
     }
-    margin = layout.get("margin", {})
+    more, margin = 80 + room, layout.get("margin", {})
     title = {"y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 20}}
-    more = 80 + room
     controls = {
         "meta": layout.get("meta", {}) | {"slider": meta},
         "sliders": [control],

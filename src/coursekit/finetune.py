@@ -512,7 +512,6 @@ class Tuning:
                 'gradient_checkpointing=True, method="lora", a smaller model or shorter documents'
             )
         self.micro_batch_tokens = max(1, max(_n_inputs(micro) for micro in micros) // 2)
-        self.optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

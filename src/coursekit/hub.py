@@ -358,7 +358,8 @@ def _snapshot(name: str, revision: str | None, *, weights: bool) -> Path:
         return folder
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
-        raise HubError(f"expected model.safetensors in {name}, but found none; {PICKLES}; {OFFLINE}")
+        none = "found none (or, without the network, none in the cache)"
+        raise HubError(f"expected model.safetensors in {name}, but {none}; {PICKLES}; {OFFLINE}")
     recorded = {"model.safetensors": sha256} if folder.name == commit else _recorded(name, folder)
     for file in files:
         remedy = f"delete {file.resolve()} to download it again"
