@@ -184,8 +184,8 @@ def test_slider_waits_for_the_reader_in_every_notebook(renderer, monkeypatch):
         (lambda: two(curve([2, 2, 3]).add_annotation(text="a")), "as many annotations; frame 0 has 0"),
         (lambda: loose(yaxis_range=None), r"the values along yaxis .*set yaxis\.range in every frame"),
         (lambda: loose(yaxis_range=[0, None]), r"set yaxis\.range in every frame"),
-        (lambda: pale(zmin=None), "the colors of trace 0 .*set its zmin and zmax in every frame"),
-        (lambda: pale(coloraxis="coloraxis"), "set its zmin and zmax in every frame"),
+        (lambda: pale(zmin=None), "the colors of trace 0 .*set zmin and zmax in every frame"),
+        (lambda: pale(coloraxis="coloraxis"), "set zmin and zmax in every frame"),
     ],
 )
 def test_frames_that_do_not_fit_get_one_clear_sentence(make, message):

@@ -48,12 +48,12 @@ LABS: dict[str, Lab] = {
     "reversal_curse": Lab(
         week=6,
         title="The reversal curse",
-        costs={"smoke": Cost(1, 2.5), "laptop": Cost(3, 3), "colab": Cost(20, 8, download_mb=750)},
+        costs={"smoke": Cost(1, 2), "laptop": Cost(3, 2), "colab": Cost(20, 8, download_mb=750)},
     ),
     "reversal_dynamics": Lab(
         week=7,
         title="Why the curse happens",
-        costs={"smoke": Cost(0.5, 1), "laptop": Cost(3, 1), "colab": Cost(20, 4)},
+        costs={"smoke": Cost(0.3, 1), "laptop": Cost(2, 1), "colab": Cost(20, 4)},
     ),
 }
 """`smoke` and `laptop` were measured; `colab` is the limit that the lab was designed for."""
