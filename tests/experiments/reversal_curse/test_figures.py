@@ -75,7 +75,7 @@ def test_the_sweep_is_a_grid() -> None:
 def test_helps_has_a_pair_of_bars_a_remedy() -> None:
     fig = figures.helps({"nothing": ROWS, "both orders": ROWS})
     forward, reverse = fig.data
-    assert list(forward.x) == ["nothing", "both orders"]
+    assert list(forward.x) == ["nothing", "both<br>orders"]  # words stand one under another
     assert list(forward.y) == pytest.approx([80, 80])
     assert list(reverse.y) == pytest.approx([2.5, 2.5])
     assert forward.error_y.array[0] == pytest.approx(np.std([40, 80, 100, 100], ddof=1))

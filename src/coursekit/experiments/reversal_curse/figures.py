@@ -22,6 +22,10 @@ _NAMES = {
     "completion": "completion prompt",
     "chat": "chat prompt",
 }
+_HATCH = {
+    "forward": {"shape": ""},
+    "reverse": {"shape": "/", "fillmode": "overlay", "fgcolor": "white", "solidity": 0.15},
+}
 _ORDERS = {"forward": "same order as in training", "reverse": "reverse order"}
 
 
@@ -232,8 +236,8 @@ def helps(rows_by_remedy: Mapping[str, pd.DataFrame]) -> go.Figure:
             means.append(float(values.mean()))
             spreads.append(float(values.std(ddof=1)) if len(values) > 1 else 0.0)
         table = pd.DataFrame({order: means, f"{order}_sd": spreads})
-        _add_bars(fig, order, list(rows_by_remedy), table)
-    fig.update_layout(barmode="group").update_yaxes(range=[0, 105])
+        _add_bars(fig, order, [label.replace(" ", "<br>") for label in rows_by_remedy], table)
+    fig.update_layout(barmode="group").update_yaxes(range=[0, 105]).update_xaxes(tickangle=0)
     return fig
 
 
@@ -309,7 +313,7 @@ def relation_bars(rows: pd.DataFrame, metric: str = "exact_match") -> go.Figure:
             x=[_NAMES.get(subset, subset) for subset in cell.index],
             y=100 * cell["value"],
             error_y={"type": "data", "array": 100 * cell["stderr"]},
-            marker={"color": _COLORS[order], "pattern": {"shape": "/" if order == "reverse" else ""}},
+            marker={"color": _COLORS[order], "pattern": _HATCH[order]},
             name=name,
         )
     fig.update_layout(barmode="group").update_yaxes(rangemode="tozero")
@@ -331,6 +335,6 @@ def _add_bars(fig: go.Figure, order: str, labels: Sequence[str], table: pd.DataF
         text=[f"{value:.0f}" for value in table[order]],
         textposition="inside",
         insidetextanchor="start",
-        marker={"color": _COLORS[order], "pattern": {"shape": "/" if order == "reverse" else ""}},
+        marker={"color": _COLORS[order], "pattern": _HATCH[order]},
         name=_ORDERS[order],
     )
