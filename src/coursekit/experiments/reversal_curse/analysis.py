@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
 from coursekit.results import Run
@@ -295,12 +295,12 @@ def rows_after_merge(keys: Sequence[Hashable], n_tables: int) -> int:
     return sum(count**n_tables for count in Counter(keys).values())
 
 
-def sign_test(differences: Sequence[float] | NDArray[np.floating]) -> float:
+def sign_test(differences: ArrayLike) -> float:
     """Two-sided p-value of the sign test, that positive and negative differences are equally frequent.
 
     Parameters
     ----------
-    differences : sequence of float
+    differences : array_like [n]
         Zeros are left out.
 
     Returns
