@@ -1,4 +1,4 @@
-"""The command line: `coursekit list | run | doctor | progress`.
+"""The command line: `coursekit list | run | doctor | progress | cohort`.
 
 An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
 MINUTES and HARDWARE, and in NEEDS the packages that it takes besides PyTorch, if any) and a `run.py`, whose `run`
@@ -135,11 +135,29 @@ def doctor(_: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def progress(_: argparse.Namespace) -> int:
-    """Print which exercises were attempted and passed."""
+def progress(arguments: argparse.Namespace) -> int:
+    """Print which exercises were attempted and passed and what was predicted, or write it to a file to hand in."""
     from coursekit import lab
 
-    lab.progress()
+    if arguments.export is None:
+        lab.progress()
+    else:
+        lab.export_progress(arguments.export)
+    return 0
+
+
+def cohort(arguments: argparse.Namespace) -> int:
+    """Turn the progress files of many students, in one folder, into one page for the facilitator."""
+    from coursekit.lab.cohort import read_cohort, write_cohort_page
+
+    found = read_cohort(arguments.folder, ignore=arguments.out)
+    for file, reason in found.skipped.items():
+        print(f"left out {file}: {reason}")
+    for first, second in found.copies:
+        print(f"{first} and {second} are the same, and both are counted: remove one if it is a copy")
+    page = write_cohort_page(found, arguments.out)
+    students = f"{len(found.students)} student{'' if len(found.students) == 1 else 's'}"
+    print(f"The progress of {students} is in {page.resolve()}: open it in a browser.")
     return 0
 
 
@@ -158,7 +176,8 @@ def _parser() -> argparse.ArgumentParser:
         ("list", list_experiments, "experiments, their presets and minutes"),
         ("run", run_experiment, "run one preset of an experiment into a folder"),
         ("doctor", doctor, "what this machine can run, and what is missing"),
-        ("progress", progress, "exercises attempted and passed"),
+        ("progress", progress, "exercises attempted and passed, predictions made"),
+        ("cohort", cohort, "many students' progress on one page for the facilitator"),
     ):
         subparser = commands.add_parser(name, help=text, description=command.__doc__)
         subparser.set_defaults(command=command)
@@ -172,6 +191,15 @@ def _parser() -> argparse.ArgumentParser:
                 "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
             )
             subparser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+        elif command is progress:
+            subparser.add_argument(
+                "--export", type=Path, metavar="FILE", help="write it to a file to hand in"
+            )
+        elif command is cohort:
+            subparser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the students' files")
+            subparser.add_argument(
+                "--out", type=Path, default=Path("cohort.html"), metavar="FILE", help="default: cohort.html"
+            )
     return parser
 
 
