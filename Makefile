@@ -67,8 +67,9 @@ colab: ## labs, figures and records on the older packages that Colab has (not pa
 bench: environment ## speed of the stacked sweep, side by side with plain loops
 	@$(RUN) -m tests.bench
 
-adopt: ## make REPOSITORY=OWNER/NAME the repository's address, everywhere
-	@$(or $(PYTHON),python3) src/coursekit/book/repository.py "$(REPOSITORY)"
+adopt: ## make a copy your own: REPOSITORY=OWNER/NAME TITLE="..." WEEKS=2,5,6 (each of them may be left out)
+	@$(or $(PYTHON),python3) src/coursekit/book/repository.py $(if $(REPOSITORY),--repository="$$REPOSITORY") \
+	  $(if $(TITLE),--title="$$TITLE") $(if $(WEEKS),--weeks="$$WEEKS")
 
 clean: ## remove what was built; .venv stays
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

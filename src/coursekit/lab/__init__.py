@@ -11,7 +11,7 @@ A lab imports this one name and calls five verbs::
     lab.progress()                                                journal.py: one small file at home
 
 The exercises themselves, one file a week, are in ``exercises/``. What a cohort found hard, from the files that its
-students hand in, is in ``cohort.py``.
+students hand in, is in ``cohort.py``; when the group meets, in ``timetable.py``.
 """
 
 from coursekit.lab.checks import check
