@@ -1,4 +1,4 @@
-"""The command line: `coursekit list | run | doctor | progress | calendar | cohort | adopt`.
+"""The command line: `coursekit list | run | doctor | progress | calendar | cohort | packet | adopt`.
 
 An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
 MINUTES and HARDWARE, and in NEEDS the packages that it takes besides PyTorch, if any) and a `run.py`, whose `run`
@@ -183,6 +183,18 @@ def calendar(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def packet(arguments: argparse.Namespace) -> int:
+    """Make one printable PDF of a week: readings, guided questions, room for notes, discussion, further reading."""
+    from coursekit.book.packet import write_packet
+
+    out = arguments.out or Path("_build", "packets", f"week-{arguments.week:02}.pdf")
+    added = write_packet(Path.cwd(), arguments.week, out, papers=arguments.papers)
+    for file in added:
+        print(f"added {file}")
+    print(f"The packet of week {arguments.week} is {out.resolve()}")
+    return 0
+
+
 def adopt(arguments: argparse.Namespace) -> int:
     """Make the copy of the course in the current folder your own: its address, its title, its weeks."""
     return repository.run(arguments)
@@ -205,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         ("doctor", doctor, "what this machine can run, and what is missing"),
         ("progress", progress, "exercises attempted and passed, predictions made"),
         ("adopt", adopt, "make a copy of the course your own: address, title, weeks"),
+        ("packet", packet, "one week as a printable PDF"),
         ("calendar", calendar, "on which day each week falls, also as .ics"),
         ("cohort", cohort, "many students' progress on one page for the facilitator"),
     ):
@@ -229,6 +242,12 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument("--ics", type=Path, metavar="FILE", help="write a calendar file")
             subparser.add_argument("--time", metavar="HH:MM", help="when meetings begin (default: all day)")
             subparser.add_argument("--minutes", type=int, default=90, help="how long they last (default: 90)")
+        elif command is packet:
+            subparser.add_argument("week", type=int, metavar="WEEK")
+            subparser.add_argument(
+                "--out", type=Path, metavar="FILE", help="default: _build/packets/week-WEEK.pdf"
+            )
+            subparser.add_argument("--papers", type=Path, metavar="FOLDER", help="its PDF files are added")
         elif command is adopt:
             repository.add_arguments(subparser)
         elif command is progress:
