@@ -9,26 +9,27 @@ import pytest
 from bs4 import BeautifulSoup
 
 from coursekit import cli
-from coursekit.book import adopt, packet, repository
+from coursekit.book import adopt, packet
 
 ROOT = Path(__file__).resolve().parents[2]
-WEEKS = repository.weeks(ROOT)
+WEEKS = {int(chapter.name[:2]): chapter.stem[3:] for chapter in sorted(ROOT.glob("chapters/[0-9][0-9]_*.md"))}
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 needs_browser = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"there is no {CHROMIUM}")
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a copy of what a packet is made from."""
+    """Return a copy of what a packet is made from, with every week that there is."""
     shutil.copytree(ROOT / "chapters", tmp_path / "chapters")
     for name in ("_toc.yml", "_config.yml", "references.bib", "README.md"):
         shutil.copy(ROOT / name, tmp_path)
+    adopt(None, tmp_path, weeks=WEEKS)
     return tmp_path
 
 
 @pytest.mark.parametrize("week", WEEKS)
-def test_every_week_has_a_whole_packet_without_answers_or_markup(week: int) -> None:
-    found = packet.read_packet(ROOT, week)
+def test_every_week_has_a_whole_packet_without_answers_or_markup(copy: Path, week: int) -> None:
+    found = packet.read_packet(copy, week)
     chapter = (ROOT / "chapters" / f"{week:02}_{WEEKS[week]}.md").read_text(encoding="utf-8")
     plan = (ROOT / "chapters" / "facilitator" / f"{week:02}_{WEEKS[week]}.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| (\d+) \| \{cite:", chapter, re.MULTILINE)
@@ -44,21 +45,21 @@ def test_every_week_has_a_whole_packet_without_answers_or_markup(week: int) -> N
     assert found.course in text
 
 
-def test_the_readings_are_those_that_the_first_page_names() -> None:
-    found = packet.read_packet(ROOT, 3)
+def test_the_readings_are_those_that_the_first_page_names(copy: Path) -> None:
+    found = packet.read_packet(copy, 3)
     assert [one.label for one in found.readings] == ["Wei et al. (2022)", "Schaeffer et al. (2023)"]
     assert found.readings[0].minutes == 60
     assert found.further[0].label == "Anderson (1972)"
     assert found.question == "Do abilities appear suddenly, or do our measures make it look so?"
 
 
-def test_the_numbers_of_equations_are_those_of_the_chapter() -> None:
-    question = packet.read_packet(ROOT, 7).questions[1]
+def test_the_numbers_of_equations_are_those_of_the_chapter(copy: Path) -> None:
+    question = packet.read_packet(copy, 7).questions[1]
     assert "the gradient (2) yourself" in " ".join(question.split())
 
 
-def test_the_page_needs_no_network_and_names_the_links() -> None:
-    page = packet.packet_html(packet.read_packet(ROOT, 3))
+def test_the_page_needs_no_network_and_names_the_links(copy: Path) -> None:
+    page = packet.packet_html(packet.read_packet(copy, 3))
     visible = BeautifulSoup(page, "html.parser").body
     assert visible.find_all(["img", "link", "iframe", "script"]) == []
     assert all(link.get_text() == link["href"] for link in visible.find_all("a"))
