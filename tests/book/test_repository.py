@@ -86,10 +86,9 @@ def test_a_whole_adoption_changes_what_it_says_and_the_second_time_nothing(copy:
 
 def test_weeks_that_were_left_out_come_back(copy: Path) -> None:
     before = {f: f.read_bytes() for f in copy.rglob("*") if f.is_file()}
+    shown = re.sub(r"<!--.*?-->", "", (copy / "chapters/index.md").read_text(), flags=re.DOTALL)
     all_weeks, old = list(repository.weeks(copy)), repository.title(copy)
-    in_preparation = [
-        int(n) for n in re.findall(r"^\| (\d) \|", (copy / "chapters/index.md").read_text(), re.M)
-    ]
+    in_preparation = [int(n) for n in re.findall(r"^\| (\d) \|", shown, re.MULTILINE)]
     adopt(None, copy, title="x: y", weeks=[5])
     adopt(None, copy, title="Another", weeks=[7, 5])
     adopt(None, copy, title=old, weeks=all_weeks)
@@ -107,9 +106,10 @@ def test_the_license_and_the_authors_stay(copy: Path) -> None:
 
 @pytest.mark.parametrize("given", ["", " x", "two\nlines", "<b>", "a *b*", "$x$", "[x](y)", "#1", "a | b"])
 def test_a_title_is_one_line_of_plain_text(copy: Path, given: str) -> None:
+    before = address(copy)
     with pytest.raises(ValueError, match="expected TITLE as one line"):
-        adopt("ada/course", copy, title=given)
-    assert address(copy) != "ada/course", "nothing is changed before everything was checked"
+        adopt("ada/another-course", copy, title=given)
+    assert address(copy) == before, "nothing is changed before everything was checked"
 
 
 @pytest.mark.parametrize("given", ["Course: the second", "2027", "null", "- a", "yes", "é — ü"])
@@ -121,14 +121,20 @@ def test_a_title_stays_itself_in_yaml(copy: Path, given: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "2,", "two", "2;3", "99", "2,99", "-2"])
 def test_weeks_that_are_none_get_one_sentence(copy: Path, given: str) -> None:
+    before = address(copy)
     run = subprocess.run(
-        [sys.executable, "src/coursekit/book/repository.py", "--repository=ada/course", f"--weeks={given}"],
+        [
+            sys.executable,
+            "src/coursekit/book/repository.py",
+            "--repository=ada/another-course",
+            f"--weeks={given}",
+        ],
         cwd=copy,
         capture_output=True,
         text=True,
     )
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
-    assert address(copy) != "ada/course"
+    assert address(copy) == before
 
 
 def test_make_and_the_command_line_run_the_same_code(
