@@ -4,7 +4,8 @@ Read it in this order; every module imports only from below itself.
 
 ::
 
-    cli.py             coursekit list | run | doctor | progress
+    cli.py             coursekit list | run | doctor | progress |
+                       calendar | cohort | packet | adopt
     lab/               what a notebook needs: start, predict, check, progress; exercises, one file a week
     book/              what the site needs: figures and interactives that work offline
     experiments/       one folder a week, all alike:
