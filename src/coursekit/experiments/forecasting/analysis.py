@@ -43,7 +43,8 @@ class SpeedFit(NamedTuple):
         Seconds that every count takes besides its tokens (the bias term).
     seconds_per_token : float
     tokens_per_second : float
-        The inverse: the speed that long texts approach.
+        The inverse: the speed that long texts approach. NaN, as its error and interval, where longer counts took no
+        more time, as happens on a busy machine.
     stderr : float
         Standard error of tokens_per_second.
     low, high : float
@@ -77,7 +78,7 @@ def fit_speed(n_tokens: ArrayLike, seconds: ArrayLike) -> SpeedFit:
     Raises
     ------
     ValueError
-        If there are fewer than three times, the lengths do not differ, or longer counts take no more time.
+        If there are fewer than three times, or the lengths do not differ.
 
     Notes
     -----
@@ -103,21 +104,12 @@ def fit_speed(n_tokens: ArrayLike, seconds: ArrayLike) -> SpeedFit:
         )
     line = scipy_stats.linregress(n, t)
     slope, spread = float(line.slope), float(line.stderr)
-    if not slope > 0:
-        raise ValueError(
-            f"longer counts took no more time (slope {slope:.3g} seconds a token): time longer counts, on a machine "
-            "that does nothing else"
-        )
     reach = float(scipy_stats.t.ppf(0.975, len(n) - 2)) * spread
-    return SpeedFit(
-        float(line.intercept),
-        slope,
-        1 / slope,
-        spread / slope**2,
-        1 / (slope + reach),
-        1 / (slope - reach) if slope > reach else math.inf,
-        float(line.rvalue) ** 2,
-    )
+    speed = (math.nan,) * 4
+    if slope > 0:
+        high = 1 / (slope - reach) if slope > reach else math.inf
+        speed = (1 / slope, spread / slope**2, 1 / (slope + reach), high)
+    return SpeedFit(float(line.intercept), slope, *speed, float(line.rvalue) ** 2)
 
 
 def words_per_minute(tokens_per_second: float, tokens_per_word: float = TOKENS_PER_WORD) -> float:

@@ -63,9 +63,10 @@ def speed_regression(rows: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
         ends = np.array([0, n.max()])
         v, words = fit.tokens_per_second, analysis.words_per_minute(fit.tokens_per_second)
+        speed = f"{v:.1f} tokens per second ({fit.low:.1f} to {fit.high:.1f}), {words:,.0f} words per minute"
         figures.add_curve(
             fig, ends, fit.latency + fit.seconds_per_token * ends, color=look["color"], dash=look["dash"],
-            name=f"{model}: {v:.1f} tokens per second ({fit.low:.1f} to {fit.high:.1f}), {words:,.0f} words per minute",
+            name=f"{model}: {speed if v > 0 else 'longer counts took no longer, time them again'}",
         )  # fmt: skip
     return fig.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
 
@@ -264,7 +265,8 @@ def tornado(outcome: str = "work_years", table: pd.DataFrame | None = None) -> g
         x = [end for value in values.tolist() for end in (middle, value, None)]
         y = [label for label in labels for _ in range(3)]
         fig.add_scatter(
-            x=x, y=y, mode="lines", line={"color": color, "width": 14}, name=name, hovertemplate="%{x:.3s}<extra></extra>",
+            x=x, y=y, mode="lines", line={"color": color, "width": 14}, name=name,
+            hovertemplate="%{x:.3s}<extra></extra>",
         )  # fmt: skip
     fig.add_vline(x=middle, line={"color": figures.COLORS["gray"], "width": 1})
     return fig.update_layout(height=200 + 40 * len(found), margin={"l": 20})
@@ -302,7 +304,8 @@ def orders(name: str = "mmlu") -> go.Figure:
     )
     fig.add_scatter(
         x=[point.when for point in series.points], y=[point.value for point in series.points],
-        mode="lines+markers+text", text=[point.name for point in series.points], textposition="top left", name="what came",
+        text=[point.name for point in series.points], mode="lines+markers+text", textposition="top left",
+        name="what came",
         line={"color": figures.COLORS["gray"]}, marker={"size": 9},
     )  # fmt: skip
     for column, symbol, color in (
@@ -381,9 +384,10 @@ def explorer(
 def _sentence(text: str, unit: str, value: float, table: pd.DataFrame) -> str:
     median, work = table["median"], table.loc["work_years"]
     return (
-        f"With {text} at {value:,.3g} {unit}: work for the training compute of 2030 {_about(work['median'])} human-years "
-        f"({_about(work['p05'])} to {_about(work['p95'])}), at {median['speed']:.3g} times human speed; sped up, the same "
-        f"hardware does {_about(median['fast_agent_years_in_time'])} of them in {median['fast_days']:.2g} days."
+        f"With {text} at {value:,.3g} {unit}: work for the training compute of 2030 {_about(work['median'])} "
+        f"human-years ({_about(work['p05'])} to {_about(work['p95'])}), at {median['speed']:.3g} times human speed; "
+        f"sped up, the same hardware does {_about(median['fast_agent_years_in_time'])} of them in "
+        f"{median['fast_days']:.2g} days."
     )
 
 

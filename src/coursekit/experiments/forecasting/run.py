@@ -107,8 +107,6 @@ def speed_rows(name: str, config: ForecastingConfig, device: str, *, progress: b
 
     Raises
     ------
-    ValueError
-        If the counts' times do not grow with their length.
     coursekit.hub.HubError
         If the model cannot be had.
     """
