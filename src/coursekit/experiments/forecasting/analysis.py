@@ -761,11 +761,10 @@ def score_forecasts(forecasts: Sequence[DatedForecast], *, today: date | None = 
                 f"{one.question!r}: expected a probability between 0 and 1 and a date due after {one.made}, got "
                 f"{one.probability} and {one.due}; mend the forecast"
             )
-        settled = one.outcome is not None
-        state = ("yes" if one.outcome else "no") if settled else ("overdue" if one.due < now else "open")
-        scores = [
-            f([one.probability], [one.outcome]) if settled else math.nan for f in (brier_score, log_score)
-        ]
+        state, scores = "overdue" if one.due < now else "open", [math.nan, math.nan]
+        if one.outcome is not None:
+            state = "yes" if one.outcome else "no"
+            scores = [score([one.probability], [one.outcome]) for score in (brier_score, log_score)]
         rows.append((one.question, one.probability, one.made, one.due, state, *scores))
     return pd.DataFrame(
         rows, columns=["question", "probability", "made", "due", "state", "brier", "log_score"]

@@ -106,7 +106,7 @@ def paper() -> ForecastingConfig:
     )
 
 
-MINUTES: dict[str, float] = {"smoke": 0.5, "laptop": 1.5, "colab": 15, "paper": 120}
+MINUTES: dict[str, float] = {"smoke": 0.5, "laptop": 1, "colab": 15, "paper": 120}
 """Expected minutes of one run of the preset on the hardware of `HARDWARE`."""
 
 HARDWARE: dict[str, str] = {

@@ -116,7 +116,7 @@ def batches(rows: pd.DataFrame, phase: str = "decode") -> go.Figure:
         fig, sizes, start * sizes / sizes[0], name="in proportion to the batch", color=figures.COLORS["gray"],
         dash="dot",
     )  # fmt: skip
-    return fig
+    return fig.update_xaxes(tickvals=sizes)
 
 
 def published_speeds(*, bytes_per_second: float = 2039e9) -> go.Figure:
@@ -184,7 +184,7 @@ def intervals(
     --------
     >>> fig = intervals(analysis.monte_carlo(2000))
     >>> [trace.name for trace in fig.data]
-    ['90 % of the samples', '50 % of the samples', 'median', 'the post', 'its quartiles']
+    ['90 % of the samples', '50 % of the samples', 'median', 'the post', "the post's quartiles"]
     """
     found = (analysis.monte_carlo() if table is None else table).set_index("quantity")
     if missing := [name for name in quantities if name not in found.index]:
@@ -221,7 +221,7 @@ def intervals(
     fig.add_scatter(
         x=np.ones(len(part)), y=labels, mode="markers", marker=star, name="the post", hoverinfo="skip"
     )
-    bar("post_low", "post_high", "its quartiles", 2, figures.COLORS["train"])
+    bar("post_low", "post_high", "the post's quartiles", 2, figures.COLORS["train"])
     fig.add_vline(x=1, line={"color": gray, "width": 1, "dash": "dot"})
     fig.update_xaxes(range=[-6, 4], dtick=1)
     return fig.update_layout(height=160 + 52 * len(part), margin={"l": 20})
@@ -305,7 +305,7 @@ def orders(name: str = "mmlu") -> go.Figure:
     fig.add_scatter(
         x=[point.when for point in series.points], y=[point.value for point in series.points],
         text=[point.name for point in series.points], mode="lines+markers+text", textposition="top left",
-        name="what came",
+        name="what came", cliponaxis=False,
         line={"color": figures.COLORS["gray"]}, marker={"size": 9},
     )  # fmt: skip
     for column, symbol, color in (
@@ -382,11 +382,11 @@ def explorer(
 
 
 def _sentence(text: str, unit: str, value: float, table: pd.DataFrame) -> str:
-    median, work = table["median"], table.loc["work_years"]
+    median, work = table["median"].to_dict(), table.loc["work_years"].to_dict()
     return (
-        f"With {text} at {value:,.3g} {unit}: work for the training compute of 2030 {_about(work['median'])} "
-        f"human-years ({_about(work['p05'])} to {_about(work['p95'])}), at {median['speed']:.3g} times human speed; "
-        f"sped up, the same hardware does {_about(median['fast_agent_years_in_time'])} of them in "
+        f"{text[0].upper()}{text[1:]}: {value:,.3g} {unit}. Then work for the training compute of 2030 is "
+        f"{_about(work['median'])} human-years ({_about(work['p05'])} to {_about(work['p95'])}), at {median['speed']:.3g} times human speed; "
+        f"sped up, the same hardware does {_about(median['fast_agent_years_in_time'])} human-years in "
         f"{median['fast_days']:.2g} days."
     )
 
