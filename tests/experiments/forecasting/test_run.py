@@ -104,6 +104,7 @@ def test_an_interrupted_run_does_not_time_a_model_twice(
     again = run(TINY, folder=tmp_path, resume=True, progress=False, device="cpu")
     assert not loaded
     assert again.rows["value"].tolist() == made.rows["value"].tolist()
+    assert again.header.wall_seconds == made.header.wall_seconds
 
 
 def test_without_models_there_is_the_forecast_alone(loaded: list[tuple[str, str]]) -> None:

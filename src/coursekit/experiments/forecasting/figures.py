@@ -385,9 +385,9 @@ def _sentence(text: str, unit: str, value: float, table: pd.DataFrame) -> str:
     median, work = table["median"].to_dict(), table.loc["work_years"].to_dict()
     return (
         f"{text[0].upper()}{text[1:]}: {value:,.3g} {unit}. Then work for the training compute of 2030 is "
-        f"{_about(work['median'])} human-years ({_about(work['p05'])} to {_about(work['p95'])}), at {median['speed']:.3g} times human speed; "
-        f"sped up, the same hardware does {_about(median['fast_agent_years_in_time'])} human-years in "
-        f"{median['fast_days']:.2g} days."
+        f"{_about(work['median'])} human-years ({_about(work['p05'])} to {_about(work['p95'])}), at "
+        f"{median['speed']:.3g} times human speed; sped up, the same hardware does "
+        f"{_about(median['fast_agent_years_in_time'])} human-years in {median['fast_days']:.2g} days."
     )
 
 
