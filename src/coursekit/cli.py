@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Examples
     --------
     >>> main(["list"])
-    grokking
+    emergence
     ...
     0
     """
