@@ -11,8 +11,8 @@ import plotly
 from sphinx.application import Sphinx
 
 ASSETS = Path(str(files("coursekit.book")))
-STYLES = ("style.css", "scrubber.css")
-SCRIPTS = ("plotly_figures.js", "scrubber.js", "page.js")
+STYLES = ("style.css", "scrubber.css", "digits.css")
+SCRIPTS = ("plotly_figures.js", "scrubber.js", "digits.js", "page.js")
 _FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
 
 

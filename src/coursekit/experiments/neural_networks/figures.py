@@ -314,7 +314,7 @@ def random_labels(runs: Mapping[str, pd.DataFrame]) -> go.Figure:
     >>> keys = dict(seed=0, metric="accuracy")
     >>> rows = pd.DataFrame([keys | dict(split=s, step=k, value=k / 9) for s in ("train", "val") for k in (0, 9)])
     >>> [trace.name for trace in random_labels({"real labels": rows}).data]
-    ['real labels: training', 'real labels: held out']
+    ['real labels: training', 'real labels: held out', 'guessing']
     """
     if not runs:
         raise ValueError("expected the rows of one run or more, got none")
