@@ -51,17 +51,20 @@
     const ink = new Float64Array(size * size);
     return {
       side, zoom, size, ink,
-      // along a line, a disc of ink (or, with 0, of paper)
-      stroke: (from, to, value = 1) => {
+      // a disc of ink along a line
+      stroke: (from, to) => {
         const steps = Math.max(1, Math.ceil(2 * Math.hypot(to.x - from.x, to.y - from.y)));
         for (let step = 0; step <= steps; step += 1) {
           const x = from.x + ((to.x - from.x) * step) / steps, y = from.y + ((to.y - from.y) * step) / steps;
           for (let row = Math.max(0, Math.floor(y - pen)); row < Math.min(size, y + pen); row += 1) {
             for (let column = Math.max(0, Math.floor(x - pen)); column < Math.min(size, x + pen); column += 1) {
-              if (Math.hypot(column + 0.5 - x, row + 0.5 - y) <= pen) ink[row * size + column] = value;
+              if (Math.hypot(column + 0.5 - x, row + 0.5 - y) <= pen) ink[row * size + column] = 1;
             }
           }
         }
+      },
+      erase: ({ row, column }) => {
+        for (let i = 0; i < zoom; i += 1) ink.fill(0, (row * zoom + i) * size + column * zoom, (row * zoom + i) * size + (column + 1) * zoom);
       },
       load: (pixels) => ink.forEach((_, i) => {
         ink[i] = pixels[Math.floor(Math.floor(i / size) / zoom) * side + Math.floor((i % size) / zoom)];
@@ -192,9 +195,9 @@
     };
     const load = (pixels, name) => { field.load(pixels); shown = name; refresh(); };
     const clear = () => load(new Array(side * side).fill(0), "drawing");
-    const stroke = (start, end, value) => {
+    const stroke = (start, end) => {
       if (shown !== "drawing") clear(); // a drawing never goes on top of what was loaded
-      field.stroke(start, end, value);
+      field.stroke(start, end);
       refresh();
     };
     const center = () => ({ x: (cursor.column + 0.5) * field.zoom, y: (cursor.row + 0.5) * field.zoom });
@@ -228,7 +231,7 @@
         cursor.column = Math.min(side - 1, Math.max(0, cursor.column + right));
         if (event.shiftKey) stroke(start, center());
       } else if (event.key === " ") stroke(start, start);
-      else if (event.key === "Backspace" || event.key === "Delete") stroke(start, start, 0);
+      else if (event.key === "Backspace" || event.key === "Delete") { field.erase(cursor); refresh(); }
       else return;
       event.preventDefault();
       tell();

@@ -654,8 +654,8 @@ def stored_network(run: results.Run) -> Network:
     >>> network.sizes
     (64, 16, 16, 10)
     """
-    metrics = run.rows["metric"].astype(str)
-    names = sorted(set(metrics[metrics.str.startswith("layer_")].str.partition("[")[0]))
+    metrics = map(str, run.rows["metric"])
+    names = sorted({metric.partition("[")[0] for metric in metrics if metric.startswith("layer_")})
     if not names:
         raise ValueError(
             "expected a run that carries a network, got one without: measure it with its weights"
@@ -742,8 +742,8 @@ def at_the_end(rows: pd.DataFrame, metric: str = "accuracy", by: Sequence[str] =
     for names, part in chosen.groupby(groups, sort=False):
         last = part[part["step"] == part.groupby("seed")["step"].transform("max")]
         values = last["value"].to_numpy(float)
-        low, high = bootstrap_interval(values) if len(values) > 1 else (values[0], values[0])
-        ends = dict(mean=values.mean(), low=low, high=high, lowest=values.min(), highest=values.max())
+        mean, low, high = bootstrap_interval(values)
+        ends = dict(mean=mean, low=low, high=high, lowest=values.min(), highest=values.max())
         table.append(
             dict(zip(groups, names, strict=True)) | ends | {"n": len(values), "step": last["step"].max()}
         )

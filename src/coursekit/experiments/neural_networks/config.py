@@ -176,7 +176,7 @@ def _measured() -> dict[str, NeuralNetworksConfig]:
 
 
 MEASURED: tuple[str, ...] = tuple(_measured())
-"""Names of the runs in `measured/`; those that begin with sweep_ change one thing of the laptop preset, with 3 seeds."""
+"""Names of the runs in `measured/`; those that begin with sweep_ change one thing of `laptop`, with 3 seeds."""
 
 MINUTES: dict[str, float] = {"smoke": 0.02, "laptop": 0.2, "colab": 2, "paper": 20}
 """Expected minutes of one run of the preset on the hardware of `HARDWARE`."""
