@@ -109,7 +109,7 @@
       y: VIEW.top + ((unit + 0.5) * (VIEW.height - VIEW.top)) / n,
     });
     const name = (number) => (number === last ? "outputs" : last === 1 ? "hidden" : `hidden ${number + 1}`);
-    draw(svg, "text", { class: "ck-head", x: VIEW.grid / 2, y: 14 }, "what it sees");
+    draw(svg, "text", { class: "ck-head", x: VIEW.grid / 2, y: middle - VIEW.grid / 2 - 10 }, "what it sees");
     draw(svg, "rect", { class: "ck-paper", x: 0, y: middle - VIEW.grid / 2, width: VIEW.grid, height: VIEW.grid });
     const seen = squares(svg, network.side, cell, { x: 0, y: middle - VIEW.grid / 2 }, "ck-ink");
     network.layers[0].biases.forEach((_, unit, all) => {

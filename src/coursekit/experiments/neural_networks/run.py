@@ -199,8 +199,8 @@ def run(
 
     Notes
     -----
-    A network whose cost is no longer a number is taken out with a warning; the others go on. On the CPU always: a
-    network of this size is no faster on a GPU.
+    A network whose cost is no longer a number is taken out with a warning; the others go on. On the CPU always: so
+    small a network leaves a GPU idle.
     """
     trainings: dict[int, Training] = {}
     each = Training(config, config.seeds[0]).steps_an_epoch
