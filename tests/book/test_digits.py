@@ -20,7 +20,7 @@ TEXTS = {"title": "Draw a digit", "description": "A network of two hidden column
 def data(**changes: Any) -> dict[str, Any]:
     """Return a network of 64-3-10 units with one example, with some entries changed."""
     network = new_network((64, 3, 10))
-    return TEXTS | drawing_data(network, load_digits().val_images[:1], load_digits().val_labels[:1]) | changes
+    return TEXTS | drawing_data(network, load_digits(), n_examples=1) | changes
 
 
 def read(sent: dict[str, Any]) -> Network:
@@ -44,7 +44,7 @@ def test_bundle_is_json_with_text_and_html_beside_it() -> None:
 def test_the_network_in_the_page_has_the_activations_of_the_one_trained(activation: str, cost: str) -> None:
     digits = load_digits()
     network = new_network((64, 16, 16, 10), activation=activation, cost=cost)
-    made = digit_drawing(TEXTS | drawing_data(network, digits.val_images[:9], digits.val_labels[:9]))
+    made = digit_drawing(TEXTS | drawing_data(network, digits, n_examples=9))
     sent = json.loads(json.dumps(made.data))
     images = np.array([example["pixels"] for example in sent["examples"]])
     np.testing.assert_array_equal(images, digits.val_images[:9])

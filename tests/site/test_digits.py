@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = {"title": "Draw a digit", "description": "Its weights are in the page."}
     body = ""
     for network in (NETWORK, RELU):
-        made = analysis.drawing_data(network, DIGITS.val_images[:3], DIGITS.val_labels[:3])
+        made = analysis.drawing_data(network, DIGITS, n_examples=3)
         body += digits_html(digit_drawing(texts | made).data) + "<p>Text.</p>"
     folder.joinpath("index.html").write_text(
         '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Two fields</title>'

@@ -136,13 +136,13 @@ def test_a_diverging_run_says_so_and_keeps_its_rows(tmp_path: Path) -> None:
 
 
 def test_one_diverging_network_is_taken_out_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = module.Training
+    plain = module.Training.__init__
 
-    def one_wild(config: NeuralNetworksConfig, seed: int) -> module.Training:
+    def one_wild(self: module.Training, config: NeuralNetworksConfig, seed: int) -> None:
         wild = dict(activation="relu", cost="cross_entropy", learning_rate=1e200)
-        return plain(replace(config, **wild) if seed == 1 else config, seed)  # type: ignore[arg-type]
+        plain(self, replace(config, **wild) if seed == 1 else config, seed)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "Training", one_wild)
+    monkeypatch.setattr(module.Training, "__init__", one_wild)
     with pytest.warns(
         UserWarning, match=r"for seed 1 \(by step 12\); they were taken out and the others went on"
     ):

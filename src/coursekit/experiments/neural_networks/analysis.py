@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -292,7 +292,7 @@ def backpropagate(network: Network, images: Floats, labels: Ints) -> tuple[Layer
 
     >>> network = Network((Layer(np.vstack([[0.5], np.zeros((9, 1))]), np.zeros(10)),))
     >>> gradient = backpropagate(network, np.array([[1.0]]), np.array([0]))
-    >>> a = sigmoid(np.array(0.5))
+    >>> (a,) = sigmoid(np.array([0.5]))
     >>> bool(np.isclose(gradient[0].weights[0, 0], 2 * (a - 1) * a * (1 - a)))
     True
     """
@@ -667,15 +667,15 @@ def stored_network(run: results.Run) -> Network:
     return Network(tuple(layers), run.header.config["activation"], run.header.config["cost"])
 
 
-def drawing_data(network: Network, images: Floats = (), labels: Ints = ()) -> dict[str, Any]:  # type: ignore[assignment]
-    """What `coursekit.book.digits` needs to run a network in a page: its numbers, and some real images to try.
+def drawing_data(network: Network, digits: Digits | None = None, *, n_examples: int = 10) -> dict[str, Any]:
+    """What `coursekit.book.digit_drawing` needs to run a network in a page: its numbers, and real images to try.
 
     Parameters
     ----------
     network : Network
-    images : array [n, n_pixels], optional
-    labels : int array [n], optional
-        Of the images.
+    digits : Digits, optional
+        Whose first held-out images go along. Default: none do.
+    n_examples : int
 
     Returns
     -------
@@ -687,15 +687,17 @@ def drawing_data(network: Network, images: Floats = (), labels: Ints = ()) -> di
     >>> sorted(drawing_data(new_network((64, 16, 16, 10))))
     ['activation', 'examples', 'layers', 'output']
     """
+    layers = [
+        {"weights": layer.weights.tolist(), "biases": layer.biases.tolist()} for layer in network.layers
+    ]
+    shown = () if digits is None else zip(digits.val_images, digits.val_labels, strict=True)
     return {
-        "layers": [
-            {"weights": weights.tolist(), "biases": biases.tolist()} for weights, biases in network.layers
-        ],
+        "layers": layers,
         "activation": network.activation,
         "output": "sigmoid" if network.cost == "quadratic" else "softmax",
         "examples": [
-            {"label": int(label), "pixels": np.round(image, 4).tolist()}
-            for image, label in zip(images, labels, strict=True)
+            {"label": int(label), "pixels": image.round(4).tolist()}
+            for image, label in islice(shown, n_examples)
         ],
     }
 
