@@ -123,7 +123,7 @@ def test_damaged_or_missing_files_are_named(tmp_path, header, rows):
     with pytest.raises(ValueError, match=r"run\.json is not the header of a run"):
         results.read_run(tmp_path)
     with pytest.raises(
-        ValueError, match="unknown experiment 'groking': choose one of scaling_laws, emergence"
+        ValueError, match="unknown experiment 'groking': choose one of neural_networks, scaling_laws"
     ):
         results.write_run(tmp_path, dataclasses.replace(header, experiment="groking"), rows)
 

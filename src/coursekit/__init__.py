@@ -9,7 +9,8 @@ Read it in this order; every module imports only from below itself.
     lab/               what a notebook needs: start, predict, check, progress; exercises, one file a week
     book/              what the site needs: figures and interactives that work offline
     experiments/       one folder a week, all alike:
-      scaling_laws/      README.md (reproduction card)  config.py  run.py  analysis.py  figures.py  measured/
+      neural_networks/   README.md (reproduction card)  config.py  data.py  run.py  analysis.py  figures.py  measured/
+      scaling_laws/      the same, for how the loss falls with size, data and compute
       emergence/         the same, for abilities of small networks under several metrics
       inverse_scaling/   the same, for what gets worse while a language model gets better
       grokking/          the same, for networks that memorize first and understand much later

@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 KEYS: dict[str, tuple[str, ...]] = {
+    "neural_networks": ("seed", "step", "split"),
     "scaling_laws": ("approach", "n_params", "n_tokens", "flops", "horizon", "seed"),
     "emergence": ("task", "n_params", "flops", "seed"),
     "inverse_scaling": ("model", "n_params", "n_tokens", "task", "effect"),

@@ -14,8 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ASSETS = Path(str(files("coursekit.book")))
-STYLES = ("style.css", "scrubber.css")
-SCRIPTS = ("plotly_figures.js", "scrubber.js", "page.js")
+STYLES = ("style.css", "scrubber.css", "digits.css")
+SCRIPTS = ("plotly_figures.js", "scrubber.js", "digits.js", "page.js")
 _LABEL = re.compile(r"^\(([^)\s]+)\)=$", re.MULTILINE)
 _FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
 
