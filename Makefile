@@ -9,11 +9,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 8000
+COLAB_IMAGE ?= us-docker.pkg.dev/colab-images/public/cpu-runtime
 # One thread a process: the processes share the cores, and two threads on a busy core are slower than one
 TEST_SETTINGS := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 PYTEST := $(TEST_SETTINGS) $(RUN) -m pytest
 
-.PHONY: help environment book serve test lint types contracts unit labs site colab bench adopt clean
+.PHONY: help environment book serve test lint types contracts unit labs site colab runtime report browser room bench adopt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,11 +65,26 @@ colab: ## labs, figures and records on the older packages that Colab has (not pa
 	@COURSEKIT_PRESET=smoke $(TEST_SETTINGS) .venv-colab/bin/python -m pytest labs tests/lab tests/labs \
 	  tests/test_figures.py tests/test_results.py --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -n auto --dist loadfile
 
+runtime: ## every lab in Colab's own public image (needs Docker and 40 GB of disk; GitHub runs it weekly)
+	@mkdir -p _build
+	@docker run --rm --entrypoint /bin/bash --volume "$(CURDIR)":/course:ro $(COLAB_IMAGE) /course/.ci/colab 2>&1 \
+	  | tee _build/colab.log
+
+report: ## open an issue about what broke in the last make runtime (needs GitHub's gh)
+	@.ci/report _build/colab.log
+
+browser: ## install Chromium for the site tests where it is missing (Debian, Ubuntu)
+	@.ci/browser
+
+room: ## on GitHub's runner, make room for Colab's image
+	@.ci/room
+
 bench: environment ## speed of the stacked sweep, side by side with plain loops
 	@$(RUN) -m tests.bench
 
-adopt: ## make REPOSITORY=OWNER/NAME the repository's address, everywhere
-	@$(or $(PYTHON),python3) src/coursekit/book/repository.py "$(REPOSITORY)"
+adopt: ## make a copy your own: REPOSITORY=OWNER/NAME TITLE="..." WEEKS=2,5,6 (each of them may be left out)
+	@$(or $(PYTHON),python3) src/coursekit/book/repository.py $(if $(REPOSITORY),--repository="$$REPOSITORY") \
+	  $(if $(TITLE),--title="$$TITLE") $(if $(WEEKS),--weeks="$$WEEKS")
 
 clean: ## remove what was built; .venv stays
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

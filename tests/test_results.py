@@ -123,7 +123,7 @@ def test_damaged_or_missing_files_are_named(tmp_path, header, rows):
     with pytest.raises(ValueError, match=r"run\.json is not the header of a run"):
         results.read_run(tmp_path)
     with pytest.raises(
-        ValueError, match="unknown experiment 'groking': choose one of scaling_laws, emergence"
+        ValueError, match="unknown experiment 'groking': choose one of neural_networks, scaling_laws"
     ):
         results.write_run(tmp_path, dataclasses.replace(header, experiment="groking"), rows)
 
@@ -198,6 +198,16 @@ def test_every_measured_run_of_the_package_loads():
     for experiment in results.KEYS:
         for name in results.list_measured(experiment):
             assert results.read_measured(experiment, name).header.complete
+
+
+def test_n_is_one_column_where_it_is_key_and_number_of_items(tmp_path):
+    made = results.row({"quantity": "count", "model": "tiny"}, None, "seconds", 0.5, None, 100)
+    header = results.new_header("forecasting", "smoke", {}, seed=0)
+    results.claim(tmp_path, header, resume=False)
+    results.write_run(tmp_path, header, pd.DataFrame([made]))
+    rows = results.read_run(tmp_path).rows
+    assert list(rows) == ["quantity", "model", "n", "metric", "value", "stderr"]
+    assert rows["n"].tolist() == [100]
 
 
 def test_a_folder_is_claimed_once_and_resumed_by_the_same_config(tmp_path):

@@ -1,4 +1,4 @@
-"""The command line: `coursekit list | run | doctor | progress`.
+"""The command line: `coursekit list | run | doctor | progress | calendar | cohort | packet | adopt`.
 
 An experiment is a folder of `coursekit.experiments` with a `config.py` (the presets as functions, the tables
 MINUTES and HARDWARE, and in NEEDS the packages that it takes besides PyTorch, if any) and a `run.py`, whose `run`
@@ -16,11 +16,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from coursekit import experiments, results
+from coursekit.book import repository
 from coursekit.hub import HubError
 from coursekit.lab.session import LABS
 
@@ -135,12 +137,67 @@ def doctor(_: argparse.Namespace) -> int:
     return 1 if missing else 0
 
 
-def progress(_: argparse.Namespace) -> int:
-    """Print which exercises were attempted and passed."""
+def progress(arguments: argparse.Namespace) -> int:
+    """Print which exercises were attempted and passed and what was predicted, or write it to a file to hand in."""
     from coursekit import lab
 
-    lab.progress()
+    if arguments.export is None:
+        lab.progress()
+    else:
+        lab.export_progress(arguments.export)
     return 0
+
+
+def cohort(arguments: argparse.Namespace) -> int:
+    """Turn the progress files of many students, in one folder, into one page for the facilitator."""
+    from coursekit.lab.cohort import read_cohort, write_cohort_page
+
+    found = read_cohort(arguments.folder, ignore=arguments.out)
+    for file, reason in found.skipped.items():
+        print(f"left out {file}: {reason}")
+    for first, second in found.copies:
+        print(f"{first} and {second} are the same, and both are counted: remove one if it is a copy")
+    page = write_cohort_page(found, arguments.out)
+    students = f"{len(found.students)} student{'' if len(found.students) == 1 else 's'}"
+    print(f"The progress of {students} is in {page.resolve()}: open it in a browser.")
+    return 0
+
+
+def calendar(arguments: argparse.Namespace) -> int:
+    """Print on which day each week of the course falls, and write it as a calendar file."""
+    from coursekit.lab.timetable import as_ics, timetable
+
+    here, course = Path.cwd(), "coursekit"
+    weeks = None if arguments.weeks is None else repository.parse_weeks(arguments.weeks)
+    if (here / "_toc.yml").is_file() and (here / "_config.yml").is_file():
+        weeks, course = weeks or list(repository.weeks(here)), repository.title(here)
+    meetings = timetable(_date(arguments.start), weekday=arguments.weekday, weeks=weeks)
+    at = None if arguments.time is None else _time(arguments.time)
+    stamp = datetime.now(UTC)
+    ics = as_ics(meetings, course=course, stamp=stamp, at=at, minutes=arguments.minutes)
+    for meeting in meetings:
+        print(meeting)
+    if arguments.ics is not None:
+        results.atomic_write(arguments.ics, ics.encode())
+        print(f"As a calendar: {arguments.ics.resolve()}")
+    return 0
+
+
+def packet(arguments: argparse.Namespace) -> int:
+    """Make one printable PDF of a week: readings, guided questions, room for notes, discussion, further reading."""
+    from coursekit.book.packet import write_packet
+
+    out = arguments.out or Path("_build", "packets", f"week-{arguments.week:02}.pdf")
+    added = write_packet(Path.cwd(), arguments.week, out, papers=arguments.papers)
+    for file in added:
+        print(f"added {file}")
+    print(f"The packet of week {arguments.week} is {out.resolve()}")
+    return 0
+
+
+def adopt(arguments: argparse.Namespace) -> int:
+    """Make the copy of the course in the current folder your own: its address, its title, its weeks."""
+    return repository.run(arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -158,7 +215,11 @@ def _parser() -> argparse.ArgumentParser:
         ("list", list_experiments, "experiments, their presets and minutes"),
         ("run", run_experiment, "run one preset of an experiment into a folder"),
         ("doctor", doctor, "what this machine can run, and what is missing"),
-        ("progress", progress, "exercises attempted and passed"),
+        ("progress", progress, "exercises attempted and passed, predictions made"),
+        ("adopt", adopt, "make a copy of the course your own: address, title, weeks"),
+        ("packet", packet, "one week as a printable PDF"),
+        ("calendar", calendar, "on which day each week falls, also as .ics"),
+        ("cohort", cohort, "many students' progress on one page for the facilitator"),
     ):
         subparser = commands.add_parser(name, help=text, description=command.__doc__)
         subparser.set_defaults(command=command)
@@ -172,6 +233,32 @@ def _parser() -> argparse.ArgumentParser:
                 "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
             )
             subparser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+        elif command is calendar:
+            subparser.add_argument(
+                "start", metavar="YYYY-MM-DD", help="the first meeting is then or soon after"
+            )
+            subparser.add_argument("--weekday", choices=("mon", "tue", "wed", "thu", "fri", "sat", "sun"))
+            subparser.add_argument("--weeks", metavar="2,5,6", help="default: those of the course")
+            subparser.add_argument("--ics", type=Path, metavar="FILE", help="write a calendar file")
+            subparser.add_argument("--time", metavar="HH:MM", help="when meetings begin (default: all day)")
+            subparser.add_argument("--minutes", type=int, default=90, help="how long they last (default: 90)")
+        elif command is packet:
+            subparser.add_argument("week", type=int, metavar="WEEK")
+            subparser.add_argument(
+                "--out", type=Path, metavar="FILE", help="default: _build/packets/week-WEEK.pdf"
+            )
+            subparser.add_argument("--papers", type=Path, metavar="FOLDER", help="its PDF files are added")
+        elif command is adopt:
+            repository.add_arguments(subparser)
+        elif command is progress:
+            subparser.add_argument(
+                "--export", type=Path, metavar="FILE", help="write it to a file to hand in"
+            )
+        elif command is cohort:
+            subparser.add_argument("folder", type=Path, metavar="FOLDER", help="holds the students' files")
+            subparser.add_argument(
+                "--out", type=Path, default=Path("cohort.html"), metavar="FILE", help="default: cohort.html"
+            )
     return parser
 
 
@@ -181,6 +268,20 @@ def _experiments() -> list[str]:
 
 def _config(experiment: str) -> ModuleType:
     return importlib.import_module(f"coursekit.experiments.{experiment}.config")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected a day such as 2027-01-18; got {text!r}") from None
+
+
+def _time(text: str) -> time:
+    try:
+        return datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise ValueError(f"expected a time such as 18:30; got {text!r}") from None
 
 
 def _duration(minutes: float | int) -> str:

@@ -133,6 +133,11 @@ DATASETS: dict[str, dict[str, dict[str, str]]] = {
             "mc_task.json": "b3799639bc76c939836d587de7d30b48d91012cb34be04806d33106ce06c162a"
         },
     },
+    "mnist": {  # 70,000 handwritten digits, LeCun et al. 1998, as Keras has them; the sha256 is in Keras's source
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/": {
+            "mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+        },
+    },
     "reversal_curse/exp1": {
         _CURSE + "reverse_experiments/june_version_7921032488/": {
             "both_prompts_test.jsonl": "6499aebaae627f7f26e6d237ef9b4cc7c8db227a29acc60332b05950ea89b004",

@@ -24,14 +24,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 KEYS: dict[str, tuple[str, ...]] = {
+    "neural_networks": ("seed", "step", "split"),
     "scaling_laws": ("approach", "n_params", "n_tokens", "flops", "horizon", "seed"),
     "emergence": ("task", "n_params", "flops", "seed"),
     "inverse_scaling": ("model", "n_params", "n_tokens", "task", "effect"),
     "grokking": ("seed", "operation", "modulus", "train_fraction", "variant", "step"),
     "reversal_curse": ("seed", "study", "subset", "order", "step"),
     "reversal_dynamics": ("seed", "model", "split", "direction", "step"),
+    "forecasting": ("quantity", "model", "n"),
 }
-"""The columns that identify a measurement, by experiment."""
+"""The columns that identify a measurement, by experiment; in forecasting n is the one of `VALUE_COLUMNS`."""
 
 VALUE_COLUMNS = ("metric", "value", "stderr", "n")
 """The columns of every experiment: `stderr` (standard error) and `n` (items measured) may be empty."""
@@ -349,7 +351,7 @@ def claim(folder: str | Path, header: Header, resume: bool) -> Header:
             f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
         )
     if not (folder / _HEADER_FILE).exists():
-        write_run(folder, header, pd.DataFrame(columns=[*KEYS[header.experiment], *VALUE_COLUMNS]))
+        write_run(folder, header, pd.DataFrame(columns=_columns(header.experiment)))
         return header
     before = read_run(folder).header
     if before.config_hash != header.config_hash:
@@ -475,11 +477,16 @@ def _read(header_path: Path, rows_path: Path) -> Run:
     return Run(header, _typed(rows, header.experiment, str(rows_path)))
 
 
+def _columns(experiment: str) -> list[str]:
+    """Key columns, then value columns, each once."""
+    return list(dict.fromkeys([*KEYS[experiment], *VALUE_COLUMNS]))
+
+
 def _typed(rows: pd.DataFrame, experiment: str, where: str) -> pd.DataFrame:
     """Check the columns; put them in order, with one type each."""
     if experiment not in KEYS:
         raise ValueError(f"unknown experiment {experiment!r}: choose one of {', '.join(KEYS)}")
-    expected = [*KEYS[experiment], *VALUE_COLUMNS]
+    expected = _columns(experiment)
     missing = [column for column in expected if column not in rows]
     foreign = [str(column) for column in rows if column not in expected]
     if missing or foreign:

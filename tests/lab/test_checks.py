@@ -124,4 +124,18 @@ def test_unknown_exercise_gets_one_sentence(capsys):
 def test_attempts_are_counted_and_a_pass_stays_a_pass(capsys):
     for answer in (lambda x: x + 1, lambda x: x * x, lambda x: x + 1):
         lab.check("toy.square", answer)
-    assert journal.recall("exercises", "toy.square") == {"attempts": 3, "passed": True}
+    assert journal.recall("exercises", "toy.square") == {"attempts": 3, "needed": 2, "passed": True}
+
+
+def test_recognized_misconceptions_are_kept_and_counted(capsys):
+    journal.record("exercises", "toy.square", attempts=1, passed=False)  # as an older version wrote it
+    for answer in (lambda x: 2 * x, lambda x: x + 1, lambda x: 2 * x, lambda x: x * x):
+        lab.check("toy.square", answer)
+    lab.check("toy.answer", 41)
+    assert journal.recall("exercises", "toy.square") == {
+        "attempts": 5,
+        "needed": 5,
+        "passed": True,
+        "misconceptions": {"double": 2},
+    }
+    assert journal.recall("exercises", "toy.answer")["misconceptions"] == {"near": 1}

@@ -128,6 +128,56 @@ def test_a_curve_is_drawn_beside_the_result(capsys):
     assert lines == {"your prediction": [5000, 1000], "the result": [3100, 900]}
 
 
+@pytest.mark.parametrize(
+    ("how", "answer", "actual", "close"),
+    [
+        (NUMBER, 3000, 4500, True),
+        (NUMBER, 3000, 4600, False),
+        (NUMBER, "never", math.inf, True),
+        (NUMBER, "never", 4500, False),
+        (NUMBER, 0, 0, True),
+        (PERCENT, 40, 50, True),
+        (PERCENT, 40, 51, False),
+        ({}, -2, 2, False),
+        ({}, -2, -3, True),
+        (CHOICE, "half", "half", True),
+        (CHOICE, "half", "all", False),
+        (CURVE, [5000, 1000], [4000, 2000], True),
+        (CURVE, [5000, 1000], [4000, 2001], False),
+        (CURVE, [5000, "never"], [5000, math.inf], True),
+    ],
+)
+def test_the_first_comparison_is_kept(how, answer, actual, close):
+    lab.predict("toy.delay", "When?", answer=answer, confidence=80, **how).reveal(actual)
+    kept = journal.recall("predictions", "toy.delay")["revealed"]
+    assert (kept["close"], kept["confidence"]) == (close, 80)
+    assert journal.progress_path().read_text().count("Infinity") == 0
+    changed = {"answer": [9999, 9999] if how is CURVE else "chance" if how is CHOICE else 1}
+    lab.predict("toy.delay", "When?", **changed, **how).reveal(actual)
+    assert journal.recall("predictions", "toy.delay")["revealed"] == kept, "hindsight is no prediction"
+
+
+@pytest.mark.parametrize(
+    ("how", "answer", "actual"),
+    [
+        (NUMBER, None, 5),
+        (NUMBER, 5, math.nan),
+        (CURVE, [5, 5], [5, math.nan]),
+    ],
+)
+def test_without_anything_to_compare_no_comparison_is_kept(how, answer, actual):
+    lab.predict("toy.delay", "When?", answer=answer, **how).reveal(actual)
+    assert "revealed" not in journal.recall("predictions", "toy.delay")
+
+
+def test_a_confidence_is_a_percentage(capsys, home):
+    lab.predict("toy.delay", "When?", answer=3000, confidence=120, **NUMBER)
+    assert capsys.readouterr().out.startswith(
+        "This is no answer to the question: 120 is not a confidence from 0"
+    )
+    assert not home.exists()
+
+
 # The form -------------------------------------------------------------------------------------------------
 
 
@@ -140,8 +190,9 @@ def form(monkeypatch):
 
     def ask(**how):
         prediction = lab.predict("toy.delay", "When <b>?", **how)
-        title, field, row = shown.pop().children
+        title, field, sure, row = shown.pop().children
         assert "When &lt;b&gt;?" in title.value
+        ask.sure = sure
         return prediction, field, *row.children
 
     return ask
@@ -166,6 +217,18 @@ def test_a_form_counts_once_it_is_saved_and_begins_there_next_time(form, how, fi
     again, _, _, label = form(**how)
     assert again.answer == kept
     assert label.value == f"Saved: {status}"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_form_asks_how_sure_and_remembers(form):
+    prediction, field, button, _ = form(**NUMBER)
+    assert form.sure.value is None
+    assert "within a factor of 1.5" in form.sure.description
+    field.value, form.sure.value = "3000", 80
+    button.click()
+    assert prediction.confidence == 80
+    form(**NUMBER)
+    assert form.sure.value == 80
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

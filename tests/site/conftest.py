@@ -3,6 +3,7 @@
 import functools
 import http.server
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the network is blocked
 ]
 LOCAL = ("http://127.0.0.1:", "file://", "data:", "blob:")
+TOC = Path(__file__).resolve().parents[2].joinpath("_toc.yml").read_text(encoding="utf-8")
 HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
 
 
@@ -42,6 +44,8 @@ class Site:
 
     def open(self, name: str, *, theme: str = "light") -> Page:
         """Open a page of the site in one of its two themes and wait until it has settled."""
+        if f"file: {name.removesuffix('.html')}\n" not in TOC and re.match(r"(chapters|labs)/.*\d\d_", name):
+            pytest.skip(f"{name} is of a week that this copy of the course leaves out")
         self.page.add_init_script(
             f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
         )

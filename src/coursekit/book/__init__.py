@@ -2,11 +2,14 @@
 
 - ``environment.py`` makes the virtual environment; ``build.py`` runs the labs and builds the site.
 - ``extension.py`` is the Sphinx extension, with ``mime.py`` for figures in executed cells and ``style.css``.
+- ``digits.py`` makes a field to draw a digit in; ``digits.js`` runs the network that reads it.
 - ``interactive.py`` makes a page interactive from data; ``scrubber.js`` and ``plotly_figures.js`` draw it.
-- ``repository.py`` holds the repository's address and changes it for a fork.
+- ``repository.py`` holds the course's address, title and weeks, and changes them for a fork.
+- ``packet.py`` prints one week as a PDF.
 """
 
+from coursekit.book.digits import digit_drawing
 from coursekit.book.interactive import scrubber
 from coursekit.book.repository import adopt
 
-__all__ = ["adopt", "scrubber"]
+__all__ = ["adopt", "digit_drawing", "scrubber"]

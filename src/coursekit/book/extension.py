@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import plotly
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ASSETS = Path(str(files("coursekit.book")))
-STYLES = ("style.css", "scrubber.css")
-SCRIPTS = ("plotly_figures.js", "scrubber.js", "page.js")
+STYLES = ("style.css", "scrubber.css", "digits.css")
+SCRIPTS = ("plotly_figures.js", "scrubber.js", "digits.js", "page.js")
+_LABEL = re.compile(r"^\(([^)\s]+)\)=$", re.MULTILINE)
 _FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
 
 
@@ -55,6 +59,40 @@ def _is_thebe(script: Any) -> bool:
     """Return whether a script of a page belongs to sphinx-thebe."""
     attributes = getattr(script, "attributes", {})
     return "thebe" in f"{getattr(script, 'filename', script)} {attributes.get('body', '')}"
+
+
+class UnlinkOtherWeeks(SphinxPostTransform):
+    """Turn links to weeks that this copy of the course leaves out (see `adopt`) into plain text."""
+
+    default_priority = 8  # before myst_parser, at 9, reports them
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace each such link by its words."""
+        for node in list(self.document.findall(pending_xref)):
+            if node.get("reftype") != "myst":
+                continue
+            target = node["reftarget"]
+            if node.get("refdomain") == "doc":
+                there, absent = (
+                    target in self.env.all_docs,
+                    {file.rpartition(".")[0] for file in self._other_weeks()},
+                )
+            else:
+                there, absent = False, {label for labels in self._other_weeks().values() for label in labels}
+            if not there and target.lstrip("#") in absent:
+                node.replace_self(node.children or nodes.inline("", target))
+
+    def _other_weeks(self) -> dict[str, list[str]]:
+        """Return the files of weeks that are here but not part of the site, each with its labels."""
+        if not hasattr(self.app, "coursekit_other_weeks"):
+            root = Path(self.env.srcdir)
+            files = [f for d in ("chapters", "labs") for f in root.joinpath(d).rglob("[0-9][0-9]_*.*")]
+            self.app.coursekit_other_weeks = {  # type: ignore[attr-defined]
+                name: _LABEL.findall(file.read_text(encoding="utf-8"))
+                for file in files
+                if (name := file.relative_to(root).as_posix()).rpartition(".")[0] not in self.env.all_docs
+            }
+        return self.app.coursekit_other_weeks  # type: ignore[attr-defined]
 
 
 def copy_large_scripts(app: Sphinx, error: Exception | None) -> None:
@@ -124,6 +162,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         app.add_css_file(style, priority=900)
     for script in SCRIPTS:
         app.add_js_file(script, loading_method="defer")
+    app.add_post_transform(UnlinkOtherWeeks)
     app.connect("html-page-context", trim_page, priority=900)
     app.connect("build-finished", copy_large_scripts)
     app.connect("build-finished", tidy_pages, priority=900)  # after the first page was written

@@ -40,7 +40,7 @@ class Scrubber:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Return the JSON for the book, HTML for a live notebook and text for everything else."""
-        style, script = _asset("scrubber.css"), _asset("scrubber.js")
+        style, script = asset("scrubber.css"), asset("scrubber.js")
         html = f"<style>{style}</style>{scrubber_html(self.data)}<script>{script}</script>"
         return {SCRUBBER_MIME: self.data, "text/html": html, "text/plain": repr(self)}
 
@@ -177,8 +177,18 @@ def json_for_html(data: object) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
-    """Return the text of a script or style sheet that lies beside this file."""
+def asset(name: str) -> str:
+    """Return the text of a script or style sheet that lies beside this file.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"scrubber.js"``.
+
+    Returns
+    -------
+    str
+    """
     return files("coursekit.book").joinpath(name).read_text(encoding="utf-8")
 
 

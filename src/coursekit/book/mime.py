@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from docutils import nodes
 
+from coursekit.book.digits import DIGITS_MIME, digits_html
 from coursekit.book.interactive import SCRUBBER_MIME, json_for_html, scrubber_html
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
@@ -95,6 +96,17 @@ class ScrubberRenderer:
     def handle_mime(renderer: Any, data: Any, inline: Any) -> list[nodes.Element] | None:
         """Return the interactive's element; see `PlotlyRenderer.handle_mime`."""
         return _html(scrubber_html(_content(data))) if data.mime_type == SCRUBBER_MIME else None
+
+
+class DigitsRenderer:
+    """Emits a drawing field with its network as JSON for ``digits.js``."""
+
+    mime_priority_overrides: ClassVar[Sequence[tuple[str, str, int | None]]] = [("html", DIGITS_MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer: Any, data: Any, inline: Any) -> list[nodes.Element] | None:
+        """Return the interactive's element; see `PlotlyRenderer.handle_mime`."""
+        return _html(digits_html(_content(data))) if data.mime_type == DIGITS_MIME else None
 
 
 class WidgetRenderer:

@@ -10,7 +10,8 @@ A lab imports this one name and calls five verbs::
     lab.check("grokking.division_table", division_table)          checks.py: names the misconception
     lab.progress()                                                journal.py: one small file at home
 
-The exercises themselves, one file a week, are in ``exercises/``.
+The exercises themselves, one file a week, are in ``exercises/``. What a cohort found hard, from the files that its
+students hand in, is in ``cohort.py``; when the group meets, in ``timetable.py``.
 """
 
 from coursekit.lab.checks import check

@@ -43,8 +43,14 @@ def check(name: str, answer: Any, *, seed: int | None = None) -> None:
     print(f"{symbol} {name}: {message}")
     if symbol != "○":
         kept = journal.recall("exercises", name)
-        passed = symbol == "✓" or kept.get("passed", False)
-        journal.record("exercises", name, passed=passed, attempts=kept.get("attempts", 0) + 1)
+        attempts, passed, met = kept.get("attempts", 0) + 1, symbol == "✓", kept.get("misconceptions", {})
+        new: dict[str, Any] = {"attempts": attempts, "passed": passed or kept.get("passed", False)}
+        if passed and not kept.get("passed"):
+            new["needed"] = attempts
+        for misconception in known[name].misconceptions:
+            if misconception.message == message:
+                new["misconceptions"] = met | {misconception.name: met.get(misconception.name, 0) + 1}
+        journal.record("exercises", name, **new)
 
 
 def judge(exercise: Exercise, answer: Any, rng: np.random.Generator) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The student's progress: one small JSON file, written whole or not at all, and never in the way of a lesson.
 
-It holds the exercises attempted and passed, and the predictions made. No name, no time, no path.
+It holds the exercises attempted and passed, the misconceptions recognized on the way, and the predictions made with
+what they were compared to. No name, no time, no path.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,26 @@ from coursekit.lab import exercises
 from coursekit.results import atomic_write
 
 SECTIONS = ("exercises", "predictions")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1_000_000
+
+
+def _is_revealed(value: Any) -> bool:
+    sure = value.get("confidence") if isinstance(value, dict) else None
+    said = sure is None or (isinstance(sure, int | float) and 0 <= sure <= 100)
+    return isinstance(value, dict) and isinstance(value.get("close"), bool) and said
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "attempts": _is_count,
+    "needed": _is_count,
+    "passed": lambda value: isinstance(value, bool),
+    "misconceptions": lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
+    "revealed": _is_revealed,
+}
+"""What a field holds, where it is there."""
 
 
 def progress_path() -> Path:
@@ -45,17 +67,42 @@ def read() -> dict[str, dict[str, Any]]:
     """
     path = progress_path()
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        entries = [entry for section in SECTIONS for entry in kept[section].values()]
-        if not all(isinstance(entry.get("attempts", 0), int) for entry in entries):
-            raise ValueError("attempts is not a number")
+        return parse(path.read_bytes())
     except FileNotFoundError:
         return {section: {} for section in SECTIONS}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         aside = path.with_name(f"progress.damaged-{time.strftime('%Y%m%d-%H%M%S')}.json")
         path.replace(aside)
-        print(f"The progress file was damaged ({error!r}). It is kept as {aside}; a new one begins.")
+        print(f"The progress file was damaged ({error}). It is kept as {aside}; a new one begins.")
         return {section: {} for section in SECTIONS}
+
+
+def parse(content: bytes) -> dict[str, dict[str, Any]]:
+    """Read the content of a progress file. Fields that an older version did not write may be absent.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, with what is wrong in a few words.
+
+    Examples
+    --------
+    >>> parse(b'{"exercises": {"grokking.one": {"attempts": 2}}, "predictions": {}}')["exercises"]
+    {'grokking.one': {'attempts': 2}}
+    >>> parse(b'{"exercises": []}')
+    Traceback (most recent call last):
+        ...
+    ValueError: it has no exercises and predictions by name
+    """
+    try:
+        kept = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+    if not (isinstance(kept, dict) and all(isinstance(kept.get(section), dict) for section in SECTIONS)):
+        raise ValueError("it has no exercises and predictions by name")
+    for name, entry in [item for section in SECTIONS for item in kept[section].items()]:
+        if not (isinstance(entry, dict) and all(_FIELDS[k](v) for k, v in entry.items() if k in _FIELDS)):
+            raise ValueError(f"the entry {name!r} is not as the course writes it")
     return {section: kept[section] for section in SECTIONS}
 
 
@@ -78,7 +125,7 @@ def record(section: str, name: str, **fields: Any) -> None:
 
 
 def progress(experiment: str | None = None) -> None:
-    """Print every exercise with its state: ✓ passed, ✗ attempted, ○ not attempted.
+    """Print every exercise with its state (✓ passed, ✗ attempted, ○ not attempted), and every prediction.
 
     Parameters
     ----------
@@ -106,6 +153,8 @@ def progress(experiment: str | None = None) -> None:
         attempts = f"{entry['attempts']} attempts" if entry.get("attempts", 0) > 1 else ""
         line = f"{symbol} {exercise.name:<28} {exercise.stars()} · {exercise.minutes:>2} min  {attempts}"
         print(line.rstrip())
+    for name in predictions:
+        print(f"? {name:<28} {_compared(kept['predictions'][name])}".rstrip())
     passed = sum(bool(kept["exercises"].get(exercise.name, {}).get("passed")) for exercise in everything)
     print(f"{passed} of {len(everything)} exercises passed, {len(predictions)} predictions made.")
 
@@ -122,6 +171,27 @@ def export_progress(path: str | Path = "coursekit_progress.json") -> Path:
     atomic_write(path, _as_json(read()))
     print(f"Your progress is in {path.resolve()}")
     return path
+
+
+def _compared(prediction: dict[str, Any]) -> str:
+    """Say what was predicted, and what came.
+
+    >>> _compared({"answer": 3000.0})
+    'you say 3000, not compared yet'
+    >>> _compared({"answer": 1, "revealed": {"answer": "never", "actual": 3100.0, "close": False}})
+    'you said never, it was 3100'
+    """
+    revealed = prediction.get("revealed")
+    if revealed is None:
+        return f"you say {_short(prediction.get('answer'))}, not compared yet"
+    close = " ✓" if revealed["close"] else ""
+    return f"you said {_short(revealed.get('answer'))}, it was {_short(revealed.get('actual'))}{close}"
+
+
+def _short(answer: Any) -> str:
+    if isinstance(answer, list):
+        return ", ".join(map(_short, answer))
+    return f"{answer:.4g}" if isinstance(answer, float) else str(answer)
 
 
 def _as_json(kept: dict[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ from coursekit import figures
 from coursekit.lab import journal
 
 Kind = Literal["number", "choice", "curve"]
+SURE = (10, 25, 50, 60, 70, 80, 90, 99)
 
 
 @dataclass
@@ -38,15 +39,18 @@ class Prediction:
     high: float | None = None
     unit: str = ""
     answer: Any = None
+    confidence: float | None = None
 
-    def enter(self, answer: Any) -> None:
+    def enter(self, answer: Any, confidence: float | None = None) -> None:
         """Take an answer and keep it among the student's progress.
 
         Raises
         ------
         ValueError
-            If it is not an answer to this question.
+            If it is not an answer to this question, or the confidence no percentage.
         """
+        if confidence is not None and not 0 <= confidence <= 100:
+            raise ValueError(f"{confidence!r} is not a confidence from 0 to 100 %")
         if answer is None or (isinstance(answer, str) and not answer.strip()):
             raise ValueError("nothing was entered yet")
         if self.kind == "choice":
@@ -59,7 +63,8 @@ class Prediction:
             self.answer = [self._number(height) for height in answer]
         else:
             self.answer = self._number(answer)
-        journal.record("predictions", self.name, answer=_storable(self.answer))
+        self.confidence = confidence
+        journal.record("predictions", self.name, answer=_storable(self.answer), confidence=confidence)
 
     def reveal(self, actual: Any) -> go.Figure | None:
         """Show the result beside the prediction; return a figure where there are two curves to compare.
@@ -69,7 +74,13 @@ class Prediction:
         actual : number, choice or list of numbers
             What happened: a number, one of the choices, or for a curve one number for each position.
             ``inf`` reads as "never", ``nan`` as "not seen in this run".
+
+        Notes
+        -----
+        The first comparison is kept among the student's progress, and stays: an answer that is changed after the
+        result was seen is no prediction.
         """
+        self._keep(actual)
         if self.answer is None:
             print("No prediction was entered, so there is nothing to compare. ", end="")
         if self.kind == "curve":
@@ -83,6 +94,57 @@ class Prediction:
             distance = _distance(self.answer, float(actual))
             print(f"You predicted {self._say(self.answer)}; the result is {self._say(actual)}: {distance}.")
         return None
+
+    def close(self, actual: Any) -> bool | None:
+        """Tell whether the answer came as close as :meth:`goal` says; None if there is nothing to compare."""
+        if self.answer is None:
+            return None
+        if self.kind == "choice":
+            return bool(self.answer == actual)
+        if self.kind == "curve":
+            pairs = list(zip(self.answer, map(float, actual), strict=False))
+            if self.low is None or self.high is None or any(math.isnan(b) for _, b in pairs):
+                return None
+            away = [abs(min(a, self.high) - min(b, self.high)) for a, b in pairs]
+            return sum(away) / len(away) <= 0.1 * (self.high - self.low)
+        a, b = float(self.answer), float(actual)
+        if math.isnan(b):
+            return None
+        if math.isinf(a) or math.isinf(b):
+            return a == b
+        return abs(a - b) <= (10 if self.unit == "%" else max(abs(a), abs(b)) / 3)
+
+    def goal(self) -> str:
+        """Say how close is close: a third of the larger number is a factor of 1.5.
+
+        >>> Prediction("doctest.share", "How many?", unit="%").goal()
+        'within 10 points'
+        """
+        if self.kind == "choice":
+            return "right"
+        if self.kind == "curve":
+            return "within a tenth of the scale on average"
+        return "within 10 points" if self.unit == "%" else "within a factor of 1.5"
+
+    def _keep(self, actual: Any) -> None:
+        close = self.close(actual)
+        if close is None or "revealed" in journal.recall("predictions", self.name):
+            return
+        if self.kind == "curve":
+            result: Any = [float(height) for height in actual]
+        else:
+            result = str(actual) if self.kind == "choice" else float(actual)
+        journal.record(
+            "predictions",
+            self.name,
+            revealed={
+                "answer": _storable(self.answer),
+                "actual": _storable(result),
+                "confidence": self.confidence,
+                "close": close,
+                "unit": self.unit,
+            },
+        )
 
     def expected(self) -> str:
         """Say what kind of answer the question wants."""
@@ -138,6 +200,7 @@ def predict(
     unit: str = "",
     default: Any = None,
     answer: Any = None,
+    confidence: float | None = None,
 ) -> Prediction:
     """Ask the student for a prediction, before the run that answers it.
 
@@ -159,6 +222,8 @@ def predict(
         Where the form begins.
     answer : answer
         The answer, for those who write it into the cell. It replaces the form.
+    confidence : float, optional
+        With ``answer``: how sure the student is that it will be close, in percent. A form asks for it.
 
     Returns
     -------
@@ -179,10 +244,10 @@ def predict(
     """
     prediction = Prediction(name, question, kind, tuple(choices), low, high, unit)
     widgets = _widgets() if answer is None else None
-    given = journal.recall("predictions", name).get("answer") if widgets else answer
+    saved = journal.recall("predictions", name) if widgets else {"answer": answer, "confidence": confidence}
     try:
-        if given is not None:
-            prediction.enter(given)
+        if saved.get("answer") is not None:
+            prediction.enter(saved["answer"], saved.get("confidence"))
     except ValueError as error:
         print(f"This is no answer to the question: {error}.")
     if widgets:
@@ -218,19 +283,27 @@ def _show_form(prediction: Prediction, widgets: ModuleType, default: Any) -> Non
     from IPython.display import display
 
     field, read = _field(prediction, widgets, default if prediction.answer is None else prediction.answer)
+    options = [("I do not say", None), *((f"{percent} %", percent) for percent in SURE)]
+    sure = widgets.Dropdown(
+        description=f"How sure are you that this is {prediction.goal()}?",
+        options=options,
+        value=prediction.confidence if prediction.confidence in SURE else None,
+        style={"description_width": "initial"},
+        layout={"width": "max-content"},
+    )
     button = widgets.Button(description="Save my prediction", button_style="primary")
     status = widgets.HTML("" if prediction.answer is None else f"Saved: {html.escape(_shown(prediction))}")
 
     def save(_: Any) -> None:
         try:
-            prediction.enter(read())
+            prediction.enter(read(), sure.value)
             status.value = f"✓ Saved: {html.escape(_shown(prediction))}. Now run the next cell."
         except ValueError as error:
             status.value = html.escape(f"✗ {error}")
 
     button.on_click(save)
     title = widgets.HTML(f"<b>Predict:</b> {html.escape(prediction.question)}")
-    display(widgets.VBox([title, field, widgets.HBox([button, status])]))
+    display(widgets.VBox([title, field, sure, widgets.HBox([button, status])]))
 
 
 def _field(prediction: Prediction, widgets: ModuleType, begin: Any) -> tuple[Any, Callable[[], Any]]:

@@ -1,0 +1,260 @@
+// Draw a digit and watch the activations flow: a trained network runs in the page, from its weights alone.
+// By mouse, touch and keyboard; the data are JSON in the element, and all arithmetic is in `activations` below.
+(() => {
+  "use strict";
+  const SVG = "http://www.w3.org/2000/svg";
+  const VIEW = { width: 640, height: 400, top: 26, grid: 150, left: 250, right: 530, bar: 60 };
+  let made = 0;
+
+  const make = (name, attributes = {}, ...children) => {
+    const node = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    node.append(...children);
+    return node;
+  };
+  const draw = (parent, name, attributes = {}, text) => {
+    const node = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    if (text !== undefined) node.textContent = text;
+    parent.append(node);
+    return node;
+  };
+  const picture = (width, height, kind) => {
+    const svg = document.createElementNS(SVG, "svg");
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.classList.add(kind);
+    return svg;
+  };
+
+  // The network: every column from the one on its left, as in forward() of the course's analysis.py.
+  const sigmoid = (z) => 1 / (1 + Math.exp(-z));
+  const softmax = (zs) => {
+    const top = Math.max(...zs), powers = zs.map((z) => Math.exp(z - top));
+    const total = powers.reduce((sum, power) => sum + power, 0);
+    return powers.map((power) => power / total);
+  };
+  const activations = (network, pixels) => {
+    const columns = [pixels];
+    network.layers.forEach(({ weights, biases }, number) => {
+      const left = columns.at(-1);
+      const zs = weights.map((row, j) => row.reduce((sum, weight, k) => sum + weight * left[k], biases[j]));
+      const isOutput = number === network.layers.length - 1;
+      if (isOutput) columns.push(network.output === "softmax" ? softmax(zs) : zs.map(sigmoid));
+      else columns.push(zs.map(network.activation === "relu" ? (z) => Math.max(z, 0) : sigmoid));
+    });
+    return columns;
+  };
+
+  // The field: a bitmap finer than what the network sees. As in the data set, a pixel is the share of ink in a square.
+  const newField = (side) => {
+    const zoom = side < 16 ? 4 : 2, size = side * zoom, pen = size / 16;
+    const ink = new Float64Array(size * size);
+    return {
+      side, zoom, size, ink,
+      // a disc of ink along a line
+      stroke: (from, to) => {
+        const steps = Math.max(1, Math.ceil(2 * Math.hypot(to.x - from.x, to.y - from.y)));
+        for (let step = 0; step <= steps; step += 1) {
+          const x = from.x + ((to.x - from.x) * step) / steps, y = from.y + ((to.y - from.y) * step) / steps;
+          for (let row = Math.max(0, Math.floor(y - pen)); row < Math.min(size, y + pen); row += 1) {
+            for (let column = Math.max(0, Math.floor(x - pen)); column < Math.min(size, x + pen); column += 1) {
+              if (Math.hypot(column + 0.5 - x, row + 0.5 - y) <= pen) ink[row * size + column] = 1;
+            }
+          }
+        }
+      },
+      erase: ({ row, column }) => {
+        for (let i = 0; i < zoom; i += 1) ink.fill(0, (row * zoom + i) * size + column * zoom, (row * zoom + i) * size + (column + 1) * zoom);
+      },
+      load: (pixels) => ink.forEach((_, i) => {
+        ink[i] = pixels[Math.floor(Math.floor(i / size) / zoom) * side + Math.floor((i % size) / zoom)];
+      }),
+      pixels: () => {
+        const sums = new Array(side * side).fill(0);
+        ink.forEach((value, i) => { sums[Math.floor(Math.floor(i / size) / zoom) * side + Math.floor((i % size) / zoom)] += value; });
+        return sums.map((sum) => sum / zoom ** 2);
+      },
+    };
+  };
+
+  const squares = (svg, n, size, corner, kind) =>
+    Array.from({ length: n * n }, (_, i) => draw(svg, "rect", {
+      class: kind, x: corner.x + (i % n) * size, y: corner.y + Math.floor(i / n) * size, width: size, height: size, "fill-opacity": 0,
+    }));
+
+  const padView = (field) => {
+    const svg = picture(field.size, field.size, "ck-pad");
+    draw(svg, "rect", { class: "ck-paper", width: field.size, height: field.size });
+    const dots = squares(svg, field.size, 1, { x: 0, y: 0 }, "ck-ink");
+    const cursor = draw(svg, "rect", { class: "ck-cursor", width: field.zoom, height: field.zoom });
+    return {
+      svg,
+      show: () => field.ink.forEach((value, i) => dots[i].setAttribute("fill-opacity", value)),
+      point: ({ row, column }) => { cursor.setAttribute("x", column * field.zoom); cursor.setAttribute("y", row * field.zoom); },
+      at: (event) => {
+        const box = svg.getBoundingClientRect();
+        return { x: ((event.clientX - box.left) / box.width) * field.size, y: ((event.clientY - box.top) / box.height) * field.size };
+      },
+    };
+  };
+
+  // What the network sees, its hidden columns, and its ten outputs, from left to right.
+  const networkView = (network) => {
+    const svg = picture(VIEW.width, VIEW.height, "ck-network");
+    svg.setAttribute("role", "img");
+    const last = network.layers.length - 1, cell = VIEW.grid / network.side;
+    const middle = (VIEW.height + VIEW.top) / 2;
+    const place = (number, unit, n) => ({
+      x: VIEW.left + (last ? (number * (VIEW.right - VIEW.left)) / last : VIEW.right - VIEW.left),
+      y: VIEW.top + ((unit + 0.5) * (VIEW.height - VIEW.top)) / n,
+    });
+    const name = (number) => (number === last ? "outputs" : last === 1 ? "hidden" : `hidden ${number + 1}`);
+    draw(svg, "text", { class: "ck-head", x: VIEW.grid / 2, y: middle - VIEW.grid / 2 - 10 }, "what it sees");
+    draw(svg, "rect", { class: "ck-paper", x: 0, y: middle - VIEW.grid / 2, width: VIEW.grid, height: VIEW.grid });
+    const seen = squares(svg, network.side, cell, { x: 0, y: middle - VIEW.grid / 2 }, "ck-ink");
+    network.layers[0].biases.forEach((_, unit, all) => {
+      const { x, y } = place(0, unit, all.length);
+      draw(svg, "line", { class: "ck-fan", x1: VIEW.grid + 6, y1: middle, x2: x, y2: y });
+    });
+    const lines = network.layers.slice(1).map(({ weights }, before) => weights.map((row, j) => row.map((weight, k) => {
+      const from = place(before, k, row.length), to = place(before + 1, j, weights.length);
+      return draw(svg, "line", { class: weight < 0 ? "ck-minus" : "ck-plus", x1: from.x, y1: from.y, x2: to.x, y2: to.y });
+    })));
+    const units = network.layers.map(({ biases }, number) => {
+      draw(svg, "text", { class: "ck-head", x: place(number, 0, 1).x, y: 14 }, name(number));
+      return biases.map((_, unit) => {
+        const { x, y } = place(number, unit, biases.length);
+        const radius = Math.min(10, (0.42 * (VIEW.height - VIEW.top)) / biases.length);
+        draw(svg, "circle", { class: "ck-hole", cx: x, cy: y, r: radius });
+        const circle = draw(svg, "circle", { class: "ck-unit", cx: x, cy: y, r: radius });
+        return { circle, title: draw(circle, "title") };
+      });
+    });
+    const bars = units[last].map((_, digit) => {
+      const { x, y } = place(last, digit, units[last].length);
+      const label = draw(svg, "text", { class: "ck-digit", x: x + 24, y: y + 6 }, digit);
+      return { label, bar: draw(svg, "rect", { class: "ck-bar", x: x + 36, y: y - 6, width: 0, height: 12 }) };
+    });
+    const show = (columns, best) => {
+      seen.forEach((square, i) => square.setAttribute("fill-opacity", columns[0][i]));
+      lines.forEach((layer, before) => {
+        const parts = network.layers[before + 1].weights.map((row) => row.map((weight, k) => Math.abs(weight * columns[before + 1][k])));
+        const most = Math.max(...parts.flat()) || 1;
+        layer.forEach((row, j) => row.forEach((line, k) => line.setAttribute("stroke-opacity", (parts[j][k] / most).toFixed(3))));
+      });
+      units.forEach((column, number) => {
+        const values = columns[number + 1], most = Math.max(1, ...values);
+        column.forEach(({ circle, title }, unit) => {
+          circle.setAttribute("fill-opacity", values[unit] / most);
+          circle.dataset.value = values[unit];
+          title.textContent = `${name(number)}, ${number === last ? "digit" : "unit"} ${unit}: ${values[unit].toFixed(2)}`;
+        });
+      });
+      bars.forEach(({ label, bar }, digit) => {
+        bar.setAttribute("width", VIEW.bar * columns.at(-1)[digit]);
+        label.classList.toggle("ck-best", digit === best);
+        bar.classList.toggle("ck-best", digit === best);
+      });
+    };
+    return { svg, show };
+  };
+
+  const build = (root) => {
+    root.dataset.ready = "true";
+    const network = JSON.parse(root.querySelector("script").textContent);
+    const id = `ck-digits-${(made += 1)}`, { side, examples } = network;
+    const field = newField(side), pad = padView(field), view = networkView(network);
+    const cursor = { row: side >> 1, column: side >> 1 };
+    let shown = "drawing", example = -1, from = null, talk = null;
+
+    const surface = make("div", {
+      class: "ck-surface", tabindex: 0, role: "application", "aria-roledescription": "drawing field",
+      "aria-label": `Draw a digit, ${side} by ${side} pixels`, "aria-describedby": `${id}-keys`,
+    });
+    pad.svg.setAttribute("aria-hidden", "true");
+    surface.append(pad.svg);
+    const status = make("output", { class: "ck-status" });
+    const where = make("span", { class: "ck-where", "aria-live": "polite" });
+    const button = (text, action) => {
+      const node = make("button", { type: "button", class: "ck-button" }, text);
+      node.addEventListener("click", action);
+      return node;
+    };
+
+    const refresh = () => {
+      const columns = activations(network, field.pixels()), outputs = columns.at(-1);
+      const order = outputs.map((_, digit) => digit).sort((a, b) => outputs[b] - outputs[a]);
+      pad.show();
+      view.show(columns, order[0]);
+      const reading = `reads ${order[0]} (${outputs[order[0]].toFixed(2)}), then ${order[1]} (${outputs[order[1]].toFixed(2)})`;
+      view.svg.setAttribute("aria-label", `Activations of the network, which ${reading}`);
+      const blank = !field.ink.some((value) => value > 0);
+      const what = blank ? "Nothing is drawn, and the network still" : { drawing: "The network", noise: "This is noise, and the network" }[shown] ?? `This is a real ${shown}. The network`;
+      clearTimeout(talk); // said once the hand rests
+      talk = setTimeout(() => { status.textContent = `${what} ${reading}.`; }, 150);
+    };
+    const load = (pixels, name) => { field.load(pixels); shown = name; refresh(); };
+    const clear = () => load(new Array(side * side).fill(0), "drawing");
+    const stroke = (start, end) => {
+      if (shown !== "drawing") clear(); // a drawing never goes on top of what was loaded
+      field.stroke(start, end);
+      refresh();
+    };
+    const center = () => ({ x: (cursor.column + 0.5) * field.zoom, y: (cursor.row + 0.5) * field.zoom });
+    const tell = () => {
+      pad.point(cursor);
+      const inked = field.pixels()[cursor.row * side + cursor.column] > 0 ? "ink" : "paper";
+      where.textContent = `Row ${cursor.row + 1}, column ${cursor.column + 1}: ${inked}`;
+    };
+
+    surface.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      surface.setPointerCapture(event.pointerId);
+      from = pad.at(event);
+      stroke(from, from);
+    });
+    surface.addEventListener("pointermove", (event) => {
+      if (from === null) return;
+      const to = pad.at(event);
+      stroke(from, to);
+      from = to;
+    });
+    for (const end of ["pointerup", "pointercancel"]) surface.addEventListener(end, () => { from = null; });
+
+    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    surface.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      const start = center();
+      if (event.key in moves) {
+        const [down, right] = moves[event.key];
+        cursor.row = Math.min(side - 1, Math.max(0, cursor.row + down));
+        cursor.column = Math.min(side - 1, Math.max(0, cursor.column + right));
+        if (event.shiftKey) stroke(start, center());
+      } else if (event.key === " ") stroke(start, start);
+      else if (event.key === "Backspace" || event.key === "Delete") { field.erase(cursor); refresh(); }
+      else return;
+      event.preventDefault();
+      tell();
+    });
+
+    const controls = make("div", { class: "ck-controls" }, button("Clear", clear));
+    const next = () => { example = (example + 1) % examples.length; load(examples[example].pixels, String(examples[example].label)); };
+    if (examples.length) controls.append(button("A real digit", next));
+    controls.append(button("Noise", () => load(Array.from({ length: side * side }, Math.random), "noise")));
+    root.append(make("div", { class: "ck-figure", role: "group", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-text` },
+      make("div", { class: "ck-title", id: `${id}-title` }, network.title),
+      make("div", { class: "ck-panels" },
+        make("div", { class: "ck-hand" }, surface, where, controls,
+          make("p", { class: "ck-keys", id: `${id}-keys` },
+            "Draw with a mouse or a finger. By keyboard: arrow keys move the cursor, Space inks, Shift and an arrow draw a line, Backspace erases.")),
+        make("div", { class: "ck-mind" }, view.svg, status)),
+      make("p", { id: `${id}-text`, class: "ck-description" }, network.description)));
+    pad.point(cursor);
+    if (examples.length) next();
+    else clear();
+  };
+
+  const start = () => document.querySelectorAll(".ck-digits:not([data-ready])").forEach(build);
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -1,0 +1,194 @@
+"""The drawing field in a real browser: the network's arithmetic, mouse, touch, keyboard, both themes."""
+
+import json
+import re
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from coursekit.book import digit_drawing
+from coursekit.book.digits import digits_html
+from coursekit.experiments.neural_networks import analysis
+from coursekit.experiments.neural_networks.data import load_digits
+from coursekit.results import read_measured
+
+from .conftest import Site
+from .test_theme_a11y import AXE, serious
+
+DIGITS = load_digits()
+NETWORK = analysis.stored_network(read_measured("neural_networks", "digits"))
+RELU = analysis.new_network((64, 5, 10), activation="relu", cost="cross_entropy")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a page that has two drawing fields and nothing else."""
+    folder = tmp_path_factory.mktemp("page")
+    for name in ("digits.js", "style.css", "scrubber.css", "digits.css"):
+        shutil.copy(str(files("coursekit.book").joinpath(name)), folder)
+    texts = {"title": "Draw a digit", "description": "Its weights are in the page."}
+    body = ""
+    for network in (NETWORK, RELU):
+        made = analysis.drawing_data(network, DIGITS, n_examples=3)
+        body += digits_html(digit_drawing(texts | made).data) + "<p>Text.</p>"
+    folder.joinpath("index.html").write_text(
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Two fields</title>'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="scrubber.css">'
+        '<link rel="stylesheet" href="digits.css">'
+        "<style>body { margin: 0 } [data-theme=dark] body { background: #14181d; color: #d5dce3 }</style>"
+        '<script>document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "light"</script>'
+        '<script defer src="digits.js"></script></head><body><main class="bd-main">'
+        f'<article class="bd-article"><h1>Two fields</h1>{body}</article></main></body></html>',
+        encoding="utf-8",
+    )
+    return folder
+
+
+@pytest.fixture
+def address(folder: Path) -> str:
+    return folder.as_uri()
+
+
+@pytest.fixture
+def field(site: Site) -> Locator:
+    page = site.open("index.html")
+    expect(page.locator(".ck-digits[data-ready]")).to_have_count(2)
+    return page.locator(".ck-digits").first
+
+
+def columns(field: Locator) -> list[np.ndarray]:
+    """Return the activations in the page: the pixels, then every column."""
+    pixels = field.locator(".ck-network .ck-ink").evaluate_all(
+        "all => all.map(x => +x.getAttribute('fill-opacity'))"
+    )
+    units = field.locator(".ck-unit").evaluate_all(
+        "all => all.map(x => [x.getAttribute('cx'), +x.dataset.value])"
+    )
+    places = sorted({float(x) for x, _ in units})
+    return [np.array(pixels), *(np.array([v for x, v in units if float(x) == place]) for place in places)]
+
+
+def surface(field: Locator) -> Locator:
+    return field.locator(".ck-surface")
+
+
+def test_the_activations_are_those_of_numpy(field: Locator) -> None:
+    page = field.page
+    for box, network in ((field, NETWORK), (page.locator(".ck-digits").nth(1), RELU)):
+        for number in (0, 1, 2, 0):
+            seen = columns(box)
+            np.testing.assert_allclose(seen[0], DIGITS.val_images[number], atol=1e-12)
+            for mine, theirs in zip(
+                seen, analysis.forward(network, DIGITS.val_images[number][None]), strict=True
+            ):
+                np.testing.assert_allclose(mine, theirs[0], atol=2e-4)
+            box.get_by_role("button", name="A real digit").click()
+
+
+def test_what_it_reads_is_said(field: Locator, site: Site) -> None:
+    outputs = analysis.forward(NETWORK, DIGITS.val_images[:1])[-1][0]
+    best = int(outputs.argmax())
+    expect(field.locator(".ck-status")).to_have_text(
+        re.compile(
+            rf"This is a real {DIGITS.val_labels[0]}\. The network reads {best} \({outputs[best]:.2f}\), then "
+        )
+    )
+    field.get_by_role("button", name="Clear").click()
+    expect(field.locator(".ck-status")).to_have_text(
+        re.compile("Nothing is drawn, and the network still reads")
+    )
+    field.get_by_role("button", name="Noise").click()
+    expect(field.locator(".ck-status")).to_have_text(re.compile("This is noise, and the network reads"))
+    assert columns(field)[0].std() > 0.1
+    assert site.failures == []
+
+
+def test_a_stroke_of_the_mouse_inks_its_pixels_and_replaces_what_was_loaded(field: Locator) -> None:
+    box = surface(field).bounding_box()
+    assert box is not None
+    x = box["x"] + box["width"] * 3.5 / 8  # down the middle of the fourth column
+    mouse = field.page.mouse
+    mouse.move(x, box["y"] + 0.05 * box["height"])
+    mouse.down()
+    mouse.move(x, box["y"] + 0.95 * box["height"], steps=8)
+    mouse.up()
+    mouse.move(x + 0.3 * box["width"], box["y"] + 0.5 * box["height"])  # not pressed
+    pixels = columns(field)[0].reshape(8, 8)
+    assert (pixels[1:-1, 3] > 0.9).all()
+    assert pixels[:, [0, 1, 5, 6, 7]].sum() == 0
+    expect(field.locator(".ck-status")).to_have_text(re.compile("^The network reads"))
+
+
+def test_the_keyboard_draws_and_erases(field: Locator) -> None:
+    field.get_by_role("button", name="Clear").click()
+    pad, where = surface(field), field.locator(".ck-where")
+    pad.focus()
+    pad.press("ArrowUp")
+    expect(where).to_have_text("Row 4, column 5: paper")
+    assert columns(field)[0].sum() == 0  # moving alone inks nothing
+    pad.press("Space")
+    expect(where).to_have_text("Row 4, column 5: ink")
+    pixels = columns(field)[0].reshape(8, 8)
+    assert pixels[3, 4] > 0.7
+    assert pixels.sum() == pixels[3, 4]
+    pad.press("Shift+ArrowRight")
+    pad.press("Shift+ArrowRight")
+    assert (columns(field)[0].reshape(8, 8)[3, 4:7] > 0.7).all()
+    pad.press("Backspace")
+    expect(where).to_have_text("Row 4, column 7: paper")
+    for _ in range(20):
+        pad.press("ArrowLeft")
+    expect(where).to_have_text("Row 4, column 1: paper")
+    pad.press("Tab")
+    expect(field.get_by_role("button", name="Clear")).to_be_focused()
+
+
+def test_a_finger_draws_without_scrolling(browser: Browser, folder: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 600}, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{folder.as_uri()}/index.html")
+    field = page.locator(".ck-digits").first
+    field.get_by_role("button", name="Clear").click()
+    box = surface(field).bounding_box()
+    assert box is not None
+    session = context.new_cdp_session(page)
+    for kind, share in (("Start", 0.2), ("Move", 0.5), ("Move", 0.8), ("End", None)):
+        at = (
+            []
+            if share is None
+            else [{"x": box["x"] + box["width"] / 2, "y": box["y"] + share * box["height"]}]
+        )
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": at})
+    pixels = columns(field)[0].reshape(8, 8)
+    assert (pixels[2:6, 3:5] > 0.3).all()
+    assert page.evaluate("scrollY") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_reports_nothing_serious(site: Site, theme: str) -> None:
+    page = site.open("index.html", theme=theme)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    surface(page.locator(".ck-digits").first).focus()
+    page.keyboard.press("Space")
+    page.wait_for_timeout(300)
+    page.evaluate(AXE)
+    assert list(serious(page.evaluate("axe.run(document, {resultTypes: ['violations']})"))) == []
+
+
+def test_a_live_notebook_gets_the_same_field_through_html(site: Site) -> None:
+    texts = {"title": "Draw", "description": "A network."}
+    drawing = digit_drawing(texts | analysis.drawing_data(RELU))
+    page: Page = site.page
+    page.set_content(drawing._repr_mimebundle_()["text/html"])
+    field = page.locator(".ck-digits")
+    expect(field.locator(".ck-status")).to_have_text(re.compile("Nothing is drawn"))
+    assert field.get_by_role("button", name="A real digit").count() == 0
+    assert json.loads(field.locator("script").text_content() or "")["title"] == "Draw"
+    assert site.failures == []
