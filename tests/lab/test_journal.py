@@ -80,9 +80,10 @@ def test_progress_shows_every_exercise_with_its_state(capsys):
     states = {line.split()[1]: line[0] for line in lines}
     assert states.pop("grokking.division_table") == "✓"
     assert states.pop("grokking.answer_accuracy") == "✗"
+    assert states.pop("grokking.delay") == "?"
     assert set(states.values()) == {"○"}
     assert [line.split()[1] for line in lines if "3 attempts" in line] == ["grokking.division_table"]
-    assert total == f"1 of {len(lines)} exercises passed, 1 predictions made."
+    assert total == f"1 of {len(lines) - 1} exercises passed, 1 predictions made."
 
 
 def test_export_is_one_small_file_without_personal_data(tmp_path, home, capsys):
@@ -104,6 +105,7 @@ def test_progress_of_one_week_counts_that_week_alone(capsys):
     journal.progress("grokking")
     printed = capsys.readouterr().out.splitlines()
     assert all(" grokking." in line for line in printed[:-1])
-    assert printed[-1] == f"1 of {len(printed) - 1} exercises passed, 1 predictions made."
+    n_exercises = sum(line[0] in "✓✗○" for line in printed[:-1])
+    assert printed[-1] == f"1 of {n_exercises} exercises passed, 1 predictions made."
     with pytest.raises(ValueError, match=r"no exercises of 'groking'; expected one of: .*grokking"):
         journal.progress("groking")

@@ -151,10 +151,10 @@ def progress(experiment: str | None = None) -> None:
         entry = kept["exercises"].get(exercise.name, {})
         symbol = "✓" if entry.get("passed") else "✗" if entry else "○"
         attempts = f"{entry['attempts']} attempts" if entry.get("attempts", 0) > 1 else ""
-        line = f"{symbol} {exercise.name:<28} {exercise.stars()} · {exercise.minutes:>2} min  {attempts}"
+        line = f"{symbol} {exercise.name:<32} {exercise.stars()} · {exercise.minutes:>2} min  {attempts}"
         print(line.rstrip())
     for name in predictions:
-        print(f"? {name:<28} {_compared(kept['predictions'][name])}".rstrip())
+        print(f"? {name:<32} {_compared(kept['predictions'][name])}".rstrip())
     passed = sum(bool(kept["exercises"].get(exercise.name, {}).get("passed")) for exercise in everything)
     print(f"{passed} of {len(everything)} exercises passed, {len(predictions)} predictions made.")
 
