@@ -20,6 +20,7 @@ from .conftest import Site
 from .test_theme_a11y import AXE, serious
 
 DIGITS = load_digits()
+Strokes = list[list[tuple[float, float]]]
 NETWORK = analysis.stored_network(read_measured("neural_networks", "digits"))
 RELU = analysis.new_network((64, 5, 10), activation="relu", cost="cross_entropy")
 
@@ -108,23 +109,117 @@ def test_what_it_reads_is_said(field: Locator, site: Site) -> None:
     assert site.failures == []
 
 
-def test_a_stroke_of_the_mouse_inks_its_pixels_and_replaces_what_was_loaded(field: Locator) -> None:
+def draw(field: Locator, strokes: Strokes, corner: tuple[float, float] = (0, 0), size: float = 1) -> None:
+    """Draw with the mouse; a stroke's points are shares of the field, first made smaller and put into a corner."""
     box = surface(field).bounding_box()
     assert box is not None
-    x = box["x"] + box["width"] * 3.5 / 8  # down the middle of the fourth column
     mouse = field.page.mouse
-    mouse.move(x, box["y"] + 0.05 * box["height"])
-    mouse.down()
-    mouse.move(x, box["y"] + 0.95 * box["height"], steps=8)
-    mouse.up()
-    mouse.move(x + 0.3 * box["width"], box["y"] + 0.5 * box["height"])  # not pressed
+    for stroke in strokes:
+        points = [
+            (
+                box["x"] + (corner[0] + size * x) * box["width"],
+                box["y"] + (corner[1] + size * y) * box["height"],
+            )
+            for x, y in stroke
+        ]
+        mouse.move(*points[0])
+        mouse.down()
+        for point in points[1:]:
+            mouse.move(*point)
+        mouse.up()
+
+
+def fit(field: Locator) -> Locator:
+    return field.get_by_role("checkbox", name="Center and resize the drawing, as the training images were")
+
+
+def test_a_stroke_of_the_mouse_inks_its_pixels_and_replaces_what_was_loaded(field: Locator) -> None:
+    fit(field).uncheck()
+    draw(field, [[(3.5 / 8, 0.05), (3.5 / 8, 0.95)]])  # down the middle of the fourth column
+    box = surface(field).bounding_box()
+    assert box is not None
+    field.page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.5 * box["height"])  # not pressed
     pixels = columns(field)[0].reshape(8, 8)
-    assert (pixels[1:-1, 3] > 0.9).all()
+    assert (pixels[1:-1, 3] == 1).all()
+    assert (pixels[1:-1, [2, 4]] < 0.3).all()
     assert pixels[:, [0, 1, 5, 6, 7]].sum() == 0
     expect(field.locator(".ck-status")).to_have_text(re.compile("^The network reads"))
 
 
+def test_a_drawing_is_centered_and_fills_the_rows_wherever_it_is(field: Locator) -> None:
+    seven: Strokes = [[(0.1, 0.1), (0.7, 0.1), (0.3, 0.9)]]
+    seen = []
+    for corner, size in (((0, 0), 1.0), ((0.5, 0.6), 0.3), ((0.02, 0.3), 0.6)):
+        field.get_by_role("button", name="Clear").click()
+        draw(field, seven, corner, size)
+        seen.append(columns(field)[0].reshape(8, 8))
+    for pixels in seen:
+        np.testing.assert_allclose(pixels, seen[0], atol=0.3)
+        assert pixels[0].max() > 0.5
+        assert pixels[-1].max() > 0.5
+        assert pixels[:, [0, 7]].max() < 0.3  # as in the data, which leave both edges white
+        assert 14 < pixels.sum() < 26
+    assert seen[0].any(0).sum() <= 6
+    fit(field).uncheck()
+    assert not np.allclose(columns(field)[0].reshape(8, 8), seen[-1], atol=0.3)
+    field.get_by_role("button", name="Clear").click()
+    fit(field).check()
+    draw(field, [[(0.2, 0.2), (0.2, 0.2)]])
+    assert 0 < columns(field)[0].sum() < 2  # a dot stays a dot
+    assert columns(field)[0].reshape(8, 8)[3:5, 3:5].sum() > 1
+
+
+def arc(
+    x: float, y: float, across: float, down: float, start: float, end: float
+) -> list[tuple[float, float]]:
+    """Return points of an ellipse, angles in degrees."""
+    angles = np.radians(np.linspace(start, end, 13))
+    return [(x + across * float(np.cos(angle)), y + down * float(np.sin(angle))) for angle in angles]
+
+
+HAND: list[Strokes] = [
+    [arc(0.5, 0.5, 0.28, 0.45, -90, -450)],
+    [[(0.35, 0.25), (0.52, 0.05), (0.52, 0.95)]],
+    [[*arc(0.5, 0.28, 0.25, 0.23, -170, 30), (0.22, 0.95), (0.8, 0.95)]],
+    [arc(0.46, 0.27, 0.25, 0.22, -150, 80) + arc(0.46, 0.71, 0.3, 0.24, -80, 150)],
+    [[(0.54, 0.05), (0.2, 0.63), (0.8, 0.63)], [(0.63, 0.32), (0.63, 0.95)]],
+    [[(0.75, 0.05), (0.3, 0.05), (0.28, 0.43), *arc(0.46, 0.66, 0.28, 0.29, -120, 140)]],
+    [[(0.6, 0.05), (0.34, 0.42), *arc(0.48, 0.7, 0.24, 0.25, -170, 190)]],
+    [[(0.22, 0.05), (0.78, 0.05), (0.42, 0.95)]],
+    [arc(0.5, 0.27, 0.21, 0.22, 90, -270) + arc(0.5, 0.72, 0.25, 0.23, -90, 270)],
+    [[*arc(0.48, 0.3, 0.24, 0.25, 0, -360), (0.72, 0.32), (0.67, 0.95)]],
+]
+
+
+def test_digits_drawn_small_in_a_corner_are_read(field: Locator) -> None:
+    read = []
+    for strokes in HAND:
+        field.get_by_role("button", name="Clear").click()
+        draw(field, strokes, corner=(0.55, 0.5), size=0.4)
+        read.append(int(columns(field)[-1].argmax()))
+    assert sum(answer == digit for digit, answer in enumerate(read)) >= 9, read
+
+
+def test_for_mnist_a_drawing_is_put_around_its_center_of_mass(site: Site) -> None:
+    network = analysis.new_network((784, 16, 10))
+    texts = {"title": "Draw", "description": "A network."}
+    site.page.set_content(
+        digit_drawing(texts | analysis.drawing_data(network))._repr_mimebundle_()["text/html"]
+    )
+    field = site.page.locator(".ck-digits")
+    draw(field, [[(0.1, 0.1), (0.1, 0.4), (0.3, 0.4)]])  # an L, heavier below and on the left
+    pixels = columns(field)[0].reshape(28, 28)
+    rows, across = np.indices((28, 28)) + 0.5
+    assert (rows * pixels).sum() / pixels.sum() == pytest.approx(14, abs=0.6)
+    assert (across * pixels).sum() / pixels.sum() == pytest.approx(14, abs=0.6)
+    inked = pixels > 0.2
+    assert inked.any(1).sum() in (20, 21)  # a border may lie within a pixel
+    assert inked.any(0).sum() in (14, 15)  # the shape is kept
+    assert site.failures == []
+
+
 def test_the_keyboard_draws_and_erases(field: Locator) -> None:
+    fit(field).uncheck()
     field.get_by_role("button", name="Clear").click()
     pad, where = surface(field), field.locator(".ck-where")
     pad.focus()
@@ -134,16 +229,21 @@ def test_the_keyboard_draws_and_erases(field: Locator) -> None:
     pad.press("Space")
     expect(where).to_have_text("Row 4, column 5: ink")
     pixels = columns(field)[0].reshape(8, 8)
-    assert pixels[3, 4] > 0.7
-    assert pixels.sum() == pixels[3, 4]
+    assert pixels[3, 4] > 0.9
+    assert pixels.sum() - pixels[3, 4] < 1
     pad.press("Shift+ArrowRight")
     pad.press("Shift+ArrowRight")
-    assert (columns(field)[0].reshape(8, 8)[3, 4:7] > 0.7).all()
+    assert (columns(field)[0].reshape(8, 8)[3, 4:7] > 0.9).all()
     pad.press("Backspace")
     expect(where).to_have_text("Row 4, column 7: paper")
+    assert columns(field)[0].reshape(8, 8)[3, 6] < 0.3
     for _ in range(20):
         pad.press("ArrowLeft")
     expect(where).to_have_text("Row 4, column 1: paper")
+    field.get_by_role("button", name="A real digit").click()  # what was loaded can be erased, too
+    pad.focus()
+    pad.press("Backspace")
+    assert columns(field)[0].reshape(8, 8)[3, 0] == 0
     pad.press("Tab")
     expect(field.get_by_role("button", name="Clear")).to_be_focused()
 
@@ -165,7 +265,7 @@ def test_a_finger_draws_without_scrolling(browser: Browser, folder: Path) -> Non
         )
         session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": at})
     pixels = columns(field)[0].reshape(8, 8)
-    assert (pixels[2:6, 3:5] > 0.3).all()
+    assert (pixels[1:7, 3:5] > 0.3).all()
     assert page.evaluate("scrollY") == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()

@@ -45,36 +45,44 @@
     return columns;
   };
 
-  // The field: a bitmap finer than what the network sees. As in the data set, a pixel is the share of ink in a square.
-  const newField = (side) => {
-    const zoom = side < 16 ? 4 : 2, size = side * zoom, pen = size / 16;
-    const ink = new Float64Array(size * size);
-    return {
-      side, zoom, size, ink,
-      // a disc of ink along a line
-      stroke: (from, to) => {
-        const steps = Math.max(1, Math.ceil(2 * Math.hypot(to.x - from.x, to.y - from.y)));
-        for (let step = 0; step <= steps; step += 1) {
-          const x = from.x + ((to.x - from.x) * step) / steps, y = from.y + ((to.y - from.y) * step) / steps;
-          for (let row = Math.max(0, Math.floor(y - pen)); row < Math.min(size, y + pen); row += 1) {
-            for (let column = Math.max(0, Math.floor(x - pen)); column < Math.min(size, x + pen); column += 1) {
-              if (Math.hypot(column + 0.5 - x, row + 0.5 - y) <= pen) ink[row * size + column] = 1;
-            }
-          }
+  // How the training images fill their frame, in pixels. The small digits: all rows, few columns, a broad pen (about as
+  // much ink as they have, and as near to them as real digits are). MNIST: 20 of 28 pixels, around the center of mass.
+  const frameOf = (side) =>
+    side < 16 ? { width: (5 * side) / 8, height: side, pen: (1.4 * side) / 8 } : { width: (5 * side) / 7, height: (5 * side) / 7, pen: (2.25 * side) / 28, keepsShape: true };
+  const MOST = 4; // a drawing is not enlarged more: a dot stays a dot
+
+  const along = ({ from, to }, n) =>
+    Array.from({ length: n + 1 }, (_, i) => ({ x: from.x + ((to.x - from.x) * i) / n, y: from.y + ((to.y - from.y) * i) / n }));
+  const pointsOf = (line) => along(line, Math.max(1, Math.ceil(8 * Math.hypot(line.to.x - line.from.x, line.to.y - line.from.y))));
+
+  // Moves and scales a drawing as its training images were.
+  const fitted = (lines, side) => {
+    const { width, height, pen, keepsShape } = frameOf(side), points = lines.flatMap(pointsOf);
+    const ends = (axis) => points.reduce(([low, high], point) => [Math.min(low, point[axis]), Math.max(high, point[axis])], [Infinity, -Infinity]);
+    const [left, right] = ends("x"), [top, bottom] = ends("y");
+    let down = Math.min((height - pen) / (bottom - top), MOST);
+    const across = Math.min((width - pen) / (right - left), down);
+    if (keepsShape) down = across;
+    const mean = (axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length;
+    const x = keepsShape ? mean("x") : (left + right) / 2, y = keepsShape ? mean("y") : (top + bottom) / 2;
+    const moved = (point) => ({ x: side / 2 + (point.x - x) * across, y: side / 2 + (point.y - y) * down });
+    return lines.map(({ from, to }) => ({ from: moved(from), to: moved(to) }));
+  };
+
+  // What the network sees of lines: as in the data sets, a bitmap is finer, and a pixel is the share of ink in a square.
+  const pixelsOf = (lines, side) => {
+    const zoom = side < 16 ? 4 : 2, size = side * zoom, radius = (frameOf(side).pen * zoom) / 2;
+    const ink = new Uint8Array(size * size), sums = new Array(side * side).fill(0);
+    for (const point of lines.flatMap(pointsOf)) {
+      const x = point.x * zoom, y = point.y * zoom;
+      for (let row = Math.max(0, Math.floor(y - radius)); row < Math.min(size, y + radius); row += 1) {
+        for (let column = Math.max(0, Math.floor(x - radius)); column < Math.min(size, x + radius); column += 1) {
+          if (Math.hypot(column + 0.5 - x, row + 0.5 - y) <= radius) ink[row * size + column] = 1;
         }
-      },
-      erase: ({ row, column }) => {
-        for (let i = 0; i < zoom; i += 1) ink.fill(0, (row * zoom + i) * size + column * zoom, (row * zoom + i) * size + (column + 1) * zoom);
-      },
-      load: (pixels) => ink.forEach((_, i) => {
-        ink[i] = pixels[Math.floor(Math.floor(i / size) / zoom) * side + Math.floor((i % size) / zoom)];
-      }),
-      pixels: () => {
-        const sums = new Array(side * side).fill(0);
-        ink.forEach((value, i) => { sums[Math.floor(Math.floor(i / size) / zoom) * side + Math.floor((i % size) / zoom)] += value; });
-        return sums.map((sum) => sum / zoom ** 2);
-      },
-    };
+      }
+    }
+    ink.forEach((value, i) => { sums[Math.floor(Math.floor(i / size) / zoom) * side + Math.floor((i % size) / zoom)] += value; });
+    return sums.map((sum) => sum / zoom ** 2);
   };
 
   const squares = (svg, n, size, corner, kind) =>
@@ -82,18 +90,24 @@
       class: kind, x: corner.x + (i % n) * size, y: corner.y + Math.floor(i / n) * size, width: size, height: size, "fill-opacity": 0,
     }));
 
-  const padView = (field) => {
-    const svg = picture(field.size, field.size, "ck-pad");
-    draw(svg, "rect", { class: "ck-paper", width: field.size, height: field.size });
-    const dots = squares(svg, field.size, 1, { x: 0, y: 0 }, "ck-ink");
-    const cursor = draw(svg, "rect", { class: "ck-cursor", width: field.zoom, height: field.zoom });
+  const padView = (side) => {
+    const svg = picture(side, side, "ck-pad");
+    draw(svg, "rect", { class: "ck-paper", width: side, height: side });
+    const loaded = squares(svg, side, 1, { x: 0, y: 0 }, "ck-ink");
+    const pen = draw(svg, "path", { class: "ck-pen" });
+    const cursor = draw(svg, "rect", { class: "ck-cursor", width: 1, height: 1 });
     return {
       svg,
-      show: () => field.ink.forEach((value, i) => dots[i].setAttribute("fill-opacity", value)),
-      point: ({ row, column }) => { cursor.setAttribute("x", column * field.zoom); cursor.setAttribute("y", row * field.zoom); },
+      show: (pixels, lines, width) => {
+        loaded.forEach((square, i) => square.setAttribute("fill-opacity", pixels[i]));
+        pen.setAttribute("stroke-width", width);
+        pen.setAttribute("d", lines.map(({ from, to }) => `M${from.x} ${from.y}L${to.x} ${to.y}`).join(""));
+      },
+      point: ({ row, column }) => { cursor.setAttribute("x", column); cursor.setAttribute("y", row); },
       at: (event) => {
         const box = svg.getBoundingClientRect();
-        return { x: ((event.clientX - box.left) / box.width) * field.size, y: ((event.clientY - box.top) / box.height) * field.size };
+        const share = (place, start, length) => side * Math.min(0.999, Math.max(0, (place - start) / length)); // a captured pointer may leave the field
+        return { x: share(event.clientX, box.left, box.width), y: share(event.clientY, box.top, box.height) };
       },
     };
   };
@@ -163,9 +177,9 @@
     root.dataset.ready = "true";
     const network = JSON.parse(root.querySelector("script").textContent);
     const id = `ck-digits-${(made += 1)}`, { side, examples } = network;
-    const field = newField(side), pad = padView(field), view = networkView(network);
+    const pad = padView(side), view = networkView(network), paper = new Array(side * side).fill(0);
     const cursor = { row: side >> 1, column: side >> 1 };
-    let shown = "drawing", example = -1, from = null, talk = null;
+    let lines = [], loaded = paper, shown = "drawing", example = -1, from = null, talk = null;
 
     const surface = make("div", {
       class: "ck-surface", tabindex: 0, role: "application", "aria-roledescription": "drawing field",
@@ -181,40 +195,51 @@
       return node;
     };
 
+    const fit = make("input", { type: "checkbox", checked: "" });
     const refresh = () => {
-      const columns = activations(network, field.pixels()), outputs = columns.at(-1);
+      const drawn = lines.length && fit.checked ? fitted(lines, side) : lines;
+      const columns = activations(network, lines.length ? pixelsOf(drawn, side) : loaded), outputs = columns.at(-1);
       const order = outputs.map((_, digit) => digit).sort((a, b) => outputs[b] - outputs[a]);
-      pad.show();
+      pad.show(loaded, lines, frameOf(side).pen / (fit.checked ? 2 : 1)); // a fine pen, unless its width is what counts
       view.show(columns, order[0]);
       const reading = `reads ${order[0]} (${outputs[order[0]].toFixed(2)}), then ${order[1]} (${outputs[order[1]].toFixed(2)})`;
       view.svg.setAttribute("aria-label", `Activations of the network, which ${reading}`);
-      const blank = !field.ink.some((value) => value > 0);
+      const blank = !lines.length && !loaded.some((value) => value > 0);
       const what = blank ? "Nothing is drawn, and the network still" : { drawing: "The network", noise: "This is noise, and the network" }[shown] ?? `This is a real ${shown}. The network`;
       clearTimeout(talk); // said once the hand rests
       talk = setTimeout(() => { status.textContent = `${what} ${reading}.`; }, 150);
     };
-    const load = (pixels, name) => { field.load(pixels); shown = name; refresh(); };
-    const clear = () => load(new Array(side * side).fill(0), "drawing");
+    const load = (pixels, name) => { [lines, loaded, shown] = [[], pixels, name]; refresh(); };
+    const clear = () => load(paper, "drawing");
     const stroke = (start, end) => {
-      if (shown !== "drawing") clear(); // a drawing never goes on top of what was loaded
-      field.stroke(start, end);
+      if (shown !== "drawing") [loaded, shown] = [paper, "drawing"]; // a drawing never goes on top of what was loaded
+      lines.push({ from: start, to: end });
       refresh();
     };
-    const center = () => ({ x: (cursor.column + 0.5) * field.zoom, y: (cursor.row + 0.5) * field.zoom });
+    const center = () => ({ x: cursor.column + 0.5, y: cursor.row + 0.5 });
+    const isHere = ({ x, y }) => Math.floor(x) === cursor.column && Math.floor(y) === cursor.row;
+    const isThrough = (line) => pointsOf(line).some(isHere);
+    const here = () => cursor.row * side + cursor.column;
+    const erase = () => {
+      lines = lines.filter((line) => !isThrough(line));
+      loaded = loaded.map((value, i) => (i === here() ? 0 : value));
+      refresh();
+    };
     const tell = () => {
       pad.point(cursor);
-      const inked = field.pixels()[cursor.row * side + cursor.column] > 0 ? "ink" : "paper";
+      const inked = loaded[here()] > 0 || lines.some(isThrough) ? "ink" : "paper";
       where.textContent = `Row ${cursor.row + 1}, column ${cursor.column + 1}: ${inked}`;
     };
 
+    fit.addEventListener("change", refresh);
     surface.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
+      if (event.button || !event.isPrimary) return;
       surface.setPointerCapture(event.pointerId);
       from = pad.at(event);
       stroke(from, from);
     });
     surface.addEventListener("pointermove", (event) => {
-      if (from === null) return;
+      if (from === null || !event.isPrimary) return;
       const to = pad.at(event);
       stroke(from, to);
       from = to;
@@ -231,7 +256,7 @@
         cursor.column = Math.min(side - 1, Math.max(0, cursor.column + right));
         if (event.shiftKey) stroke(start, center());
       } else if (event.key === " ") stroke(start, start);
-      else if (event.key === "Backspace" || event.key === "Delete") { field.erase(cursor); refresh(); }
+      else if (event.key === "Backspace" || event.key === "Delete") erase();
       else return;
       event.preventDefault();
       tell();
@@ -245,6 +270,7 @@
       make("div", { class: "ck-title", id: `${id}-title` }, network.title),
       make("div", { class: "ck-panels" },
         make("div", { class: "ck-hand" }, surface, where, controls,
+          make("label", { class: "ck-fit" }, fit, " Center and resize the drawing, as the training images were"),
           make("p", { class: "ck-keys", id: `${id}-keys` },
             "Draw with a mouse or a finger. By keyboard: arrow keys move the cursor, Space inks, Shift and an arrow draw a line, Backspace erases.")),
         make("div", { class: "ck-mind" }, view.svg, status)),

@@ -69,6 +69,17 @@ def digit_drawing(data: Mapping[str, Any]) -> DigitDrawing:
     ValueError
         If an entry is missing, unknown, or of the wrong shape or range.
 
+    Notes
+    -----
+    A drawing is moved and scaled as the training images of the course's two data sets were: small digits to all rows
+    and the five columns in the middle, MNIST's to 20 of 28 pixels around their center of mass. A box in the page
+    switches this off, and then a drawing that is small or off center is seldom read right.
+
+    References
+    ----------
+    Alpaydin and Kaynak 1998, *Optical Recognition of Handwritten Digits*, UCI; LeCun, Bottou, Bengio and Haffner 1998,
+    *Gradient-based learning applied to document recognition*.
+
     Examples
     --------
     >>> layers = [{"weights": np.zeros((10, 64)), "biases": np.zeros(10)}]

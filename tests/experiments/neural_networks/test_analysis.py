@@ -25,7 +25,7 @@ from coursekit.experiments.neural_networks.analysis import (
 )
 from coursekit.experiments.neural_networks.data import load_digits
 from coursekit.experiments.neural_networks.run import TorchNetwork
-from coursekit.model import Attention, TransformerConfig
+from coursekit.model import Attention, TransformerConfig, attend
 
 KINDS = [(activation, cost) for activation in analysis.ACTIVATIONS for cost in analysis.COSTS]
 
@@ -129,8 +129,11 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 
 def test_training_refuses_nonsense_and_says_when_it_diverges() -> None:
     digits = load_digits(n_train=50)
-    with pytest.raises(ValueError, match=r"expected a learning_rate above 0, .* got learning_rate=0"):
-        train_network(new_network((64, 10)), digits, learning_rate=0)
+    for rate in (0, float("nan"), float("inf")):
+        with pytest.raises(
+            ValueError, match=rf"expected a learning_rate above 0, .* got learning_rate={rate}"
+        ):
+            train_network(new_network((64, 10)), digits, learning_rate=rate)
     wild = new_network((64, 10, 10), activation="relu", cost="cross_entropy")
     with (
         np.errstate(all="ignore"),
@@ -143,6 +146,23 @@ def test_training_refuses_nonsense_and_says_when_it_diverges() -> None:
         new_network(activation="tanh")
     with pytest.raises(ValueError, match="cost must be one of quadratic, cross_entropy"):
         new_network(cost="absolute")
+
+
+def test_images_and_labels_that_do_not_fit_are_refused() -> None:
+    network, (images, labels) = some("sigmoid", "quadratic"), batch()
+    for wrong in (images[:, :8], images[0], images[None]):
+        with pytest.raises(
+            ValueError, match=r"images must be an array \[n, 9\], a row an image, got the shape"
+        ):
+            forward(network, wrong)
+    for function in (costs, backpropagate):
+        with pytest.raises(ValueError, match=r"one label for each of 7 images, .* got the shape \(1,\)"):
+            function(network, images, labels[:1])  # NumPy would give all images this label
+        for nonsense in (-1, 10):
+            with pytest.raises(ValueError, match="labels must be from 0 to 9"):
+                function(network, images, np.where(labels == labels[0], nonsense, labels))
+    with pytest.raises(ValueError, match="nudge must be above 0, got 0"):
+        numerical_gradient(network, images, labels, nudge=0)
 
 
 def test_a_trained_network_reads_digits_it_has_not_seen() -> None:
@@ -226,9 +246,10 @@ def test_the_end_is_the_mean_over_seeds_at_the_last_step() -> None:
         analysis.at_the_end(rows, by=["batch_size"])
 
 
+@pytest.mark.parametrize("n_heads", [1, 2])
 @pytest.mark.parametrize("seq", [5, 12])  # model.py adds up short sequences in another way than long ones
-def test_the_attention_head_is_the_transformers(seq: int) -> None:
-    shape = TransformerConfig(vocab_size=2, context_length=16, d_model=6, n_heads=1, d_ff=4)
+def test_the_attention_head_is_the_transformers(seq: int, n_heads: int) -> None:
+    shape = TransformerConfig(vocab_size=2, context_length=16, d_model=6, n_heads=n_heads, d_ff=4)
     attention = Attention(shape, ()).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -238,14 +259,29 @@ def test_the_attention_head_is_the_transformers(seq: int) -> None:
     with torch.no_grad():
         positions = torch.arange(seq)
         theirs = attention.mix(attention.queries(x, positions), attention.keys_values(x, positions))[0]
-    w_query, w_key, w_value, w_output = (
-        part.weight.detach().numpy()
-        for part in (attention.query, attention.key, attention.value, attention.output)
-    )
-    output, pattern = attention_head(x[0].numpy(), w_query, w_key, w_value)
-    np.testing.assert_allclose(output @ w_output.T, theirs.numpy(), atol=1e-10)
-    np.testing.assert_allclose(pattern.sum(1), 1)
-    assert np.array_equal(pattern, np.tril(pattern))
+    parts = (attention.query, attention.key, attention.value)
+    heads = zip(*(np.split(part.weight.detach().numpy(), n_heads) for part in parts), strict=True)
+    outputs, patterns = zip(*(attention_head(x[0].numpy(), *weights) for weights in heads), strict=True)
+    w_output = attention.output.weight.detach().numpy()
+    np.testing.assert_allclose(np.hstack(outputs) @ w_output.T, theirs.numpy(), atol=1e-10)
+    for pattern in patterns:
+        np.testing.assert_allclose(pattern.sum(1), 1)
+        assert np.array_equal(pattern, np.tril(pattern))
+
+
+@pytest.mark.parametrize("seq", [1, 5, 12])
+def test_the_attention_head_is_what_the_models_attend_computes(seq: int) -> None:
+    generator = np.random.default_rng(seq)
+    x, weights = generator.standard_normal((seq, 4)), generator.standard_normal((3, 2, 4))
+    q, k, v = (torch.from_numpy(x @ w.T)[None, :, None] for w in weights)  # one sequence, one head
+    np.testing.assert_allclose(attention_head(x, *weights)[0], attend(q, k, v)[0, :, 0].numpy(), atol=1e-12)
+
+
+def test_shapes_that_do_not_fit_an_attention_head_are_refused() -> None:
+    x, w = np.ones((3, 4)), np.ones((2, 4))
+    for arguments in ((x, w.T, w.T, w.T), (x[0], w, w, w), (x, w, w[:1], w), (x, w, w, w[:, :3])):
+        with pytest.raises(ValueError, match=r"expected x \[seq, d_model\] and weights \[d_head, d_model\]"):
+            attention_head(*arguments)
 
 
 def test_a_later_token_changes_nothing_before_it() -> None:

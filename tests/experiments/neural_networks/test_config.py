@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from coursekit.experiments.neural_networks import config as configs
-from coursekit.results import config_hash
+from coursekit.results import config_hash, list_measured, read_measured
 
 PRESETS = {name: getattr(configs, name)() for name in ("smoke", "laptop", "colab", "paper")}
 
@@ -28,8 +28,15 @@ def test_the_networks_of_the_videos() -> None:
 
 
 @pytest.mark.parametrize("name", configs.MEASURED)
-def test_every_measured_config_is_offline_and_starts_from_packaged_digits(name: str) -> None:
-    assert configs.measured(name).dataset == "digits"
+def test_every_measured_run_is_of_its_config_and_starts_from_packaged_digits(name: str) -> None:
+    config, header = configs.measured(name), read_measured("neural_networks", name).header
+    assert config.dataset == "digits"
+    assert header.config_hash == config_hash(config)
+    assert header.complete
+
+
+def test_the_measured_files_are_those_of_the_configs() -> None:
+    assert sorted(list_measured("neural_networks")) == sorted(configs.MEASURED)
 
 
 def test_every_sweep_changes_one_thing() -> None:
@@ -60,6 +67,7 @@ def test_real_and_random_labels_differ_in_nothing_else() -> None:
         ({"eval_every": 0}, "eval_every must be 1 or more"),
         ({"n_train": 0}, "n_train must be 1 or more"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
         ({"random_labels": 1.5}, "random_labels must be a chance from 0 to 1"),
         ({"seeds": ()}, "seeds must be one or more"),
         ({"seeds": (1, 1)}, "seeds must be one or more and differ"),

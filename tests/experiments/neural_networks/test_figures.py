@@ -59,8 +59,15 @@ def test_pictures_stand_upright_with_a_title_each() -> None:
     assert (fig.layout.coloraxis.cmin, fig.layout.coloraxis.cmax) == (0, 1)
     with pytest.raises(ValueError, match="expected one title for each of 3 pictures, got 1"):
         figures.images(pictures, ["a"])
-    with pytest.raises(ValueError, match="expected one square picture or more"):
-        figures.images(np.zeros((2, 5)))
+    assert figures.images(pictures[:1]).layout.xaxis.domain == (
+        0,
+        1,
+    )  # no room for pictures that are not there
+    for shape in ((2, 5), (8, 8), (64,), (2, 4, 9), (0, 64), ()):
+        with pytest.raises(ValueError, match="expected one square picture or more"):
+            figures.images(np.zeros(shape))
+    with pytest.raises(ValueError, match="columns must be 1 or more, got 0"):
+        figures.images(pictures, columns=0)
 
 
 def test_unit_images_share_one_scale_around_zero() -> None:
@@ -102,14 +109,17 @@ def test_a_sweep_is_in_order_with_bars_over_seeds() -> None:
     assert list(lines["held out"].y) == pytest.approx([0.49, 0.89])
     assert lines["held out"].error_y.array == pytest.approx([0.01, 0.01])
     assert (fig.layout.xaxis.type, fig.layout.xaxis.title.text) == ("log", "learning rate")
+    assert fig.layout.xaxis.ticktext == ("0.1", "3")
+    with pytest.raises(ValueError, match="learning_rate must be above 0 on a logarithmic axis, got 0"):
+        figures.sweep(table.assign(learning_rate=0.0))
 
 
 def test_random_labels_stand_beside_real_ones() -> None:
     fig = figures.random_labels({"real labels": rows(seeds=(0,)), "random labels": rows(seeds=(0,), end=0.5)})
-    names = [trace.name for trace in fig.data]
+    names = [(trace.name, trace.line.dash, trace.showlegend) for trace in fig.data]
     assert names == [
-        "real labels: training", "real labels: held out", "random labels: training", "random labels: held out",
-        "guessing",
+        ("real labels", "dash", False), ("real labels", "solid", True),
+        ("random labels", "dash", False), ("random labels", "solid", True), ("guessing", "dot", True),
     ]  # fmt: skip
     assert fig.data[0].line.color == fig.data[1].line.color != fig.data[2].line.color
     assert list(fig.data[-1].y) == [0.1, 0.1]

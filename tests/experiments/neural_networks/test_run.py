@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,28 +88,40 @@ def test_the_first_losses_are_what_they_were() -> None:
     assert losses == pytest.approx(GOLDEN, rel=1e-7)
 
 
-KILLED = replace(TINY, n_epochs=300, eval_every=5)
+def test_a_broken_off_run_resumes_to_the_same_rows_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One network ends in the middle of an epoch, with no time to save: what counts is its last checkpoint."""
+    config = replace(TINY, n_epochs=10, eval_every=2)
+    update = module.Training.update
 
+    def broken(self: module.Training, learning_rate_scale: float = 1.0) -> None:
+        if self.seed == 1 and self.step == 45:
+            raise RuntimeError("the power went out")
+        update(self, learning_rate_scale)
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-def test_a_killed_run_resumes_to_the_same_rows_bit_for_bit(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from tests.experiments.neural_networks import test_run as t;"
-        "t.quiet(t.KILLED, folder=Path(sys.argv[2]), resume=True, checkpoint_seconds=0.0)"
-    )
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(tmp_path)], cwd=root)
-    while not list(tmp_path.glob("checkpoints/*/*.json")) and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not results.read_run(tmp_path).header.complete, "it ended before it was killed"
-    resumed = quiet(KILLED, folder=tmp_path, resume=True, keep_weights=True)
-    whole = quiet(KILLED, keep_weights=True)
+    monkeypatch.setattr(module.Training, "update", broken)
+    with pytest.raises(RuntimeError, match="the power went out"):
+        quiet(config, folder=tmp_path, checkpoint_seconds=0.0)
+    kept = results.read_run(tmp_path)
+    assert not kept.header.complete
+    assert kept.rows[kept.rows["seed"] == 1]["step"].max() == 36
+    started = []
+
+    def noted(self: module.Training, learning_rate_scale: float = 1.0) -> None:
+        started.append((self.seed, self.step))
+        update(self, learning_rate_scale)
+
+    monkeypatch.setattr(module.Training, "update", noted)
+    resumed = quiet(config, folder=tmp_path, resume=True, keep_weights=True)
+    assert min(step for seed, step in started if seed == 1) == 36
+    monkeypatch.setattr(module.Training, "update", update)
+    whole = quiet(config, keep_weights=True)
     assert resumed.rows.equals(whole.rows)
     for mine, theirs in zip(resumed.networks, whole.networks, strict=True):
-        assert np.array_equal(mine.network.layers[0].weights, theirs.network.layers[0].weights)
+        for got, expected in zip(mine.network.layers, theirs.network.layers, strict=True):
+            assert np.array_equal(got.weights, expected.weights)
+            assert np.array_equal(got.biases, expected.biases)
 
 
 def test_a_run_is_never_overwritten(tmp_path: Path) -> None:

@@ -184,6 +184,11 @@ def forward(network: Network, images: Floats) -> list[Floats]:
     list of array [n, units]
         The activations of every column, pixels first, outputs last.
 
+    Raises
+    ------
+    ValueError
+        If the images do not have as many pixels as the network takes.
+
     References
     ----------
     3Blue1Brown 2017, *But what is a neural network?*
@@ -194,6 +199,11 @@ def forward(network: Network, images: Floats) -> list[Floats]:
     >>> forward(network, np.array([[1.0, 0.0], [0.0, 1.0]]))[-1].round(2).tolist()
     [[0.95], [0.27]]
     """
+    if np.ndim(images) != 2 or images.shape[1] != network.sizes[0]:
+        raise ValueError(
+            f"images must be an array [n, {network.sizes[0]}], a row an image, got the shape {np.shape(images)}; "
+            "image[None] makes a row of one image"
+        )
     columns = [images]
     for number, (weights, biases) in enumerate(network.layers, start=1):
         z = columns[-1] @ weights.T + biases
@@ -216,16 +226,24 @@ def one_hot(labels: Ints) -> Floats:
     Parameters
     ----------
     labels : int array [n]
+        0 to 9.
 
     Returns
     -------
     array [n, 10]
+
+    Raises
+    ------
+    ValueError
+        If a label is not from 0 to 9.
 
     Examples
     --------
     >>> one_hot(np.array([3])).tolist()
     [[0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
     """
+    if not ((labels >= 0) & (labels < N_CLASSES)).all():
+        raise ValueError(f"labels must be from 0 to {N_CLASSES - 1}, got {labels}; leave others out")
     return np.eye(N_CLASSES)[labels]
 
 
@@ -246,6 +264,11 @@ def costs(network: Network, images: Floats, labels: Ints) -> Floats:
     array [n]
         Their mean is the cost of the network.
 
+    Raises
+    ------
+    ValueError
+        If images and labels do not fit the network or each other.
+
     References
     ----------
     3Blue1Brown 2017, *Gradient descent, how neural networks learn*.
@@ -257,10 +280,21 @@ def costs(network: Network, images: Floats, labels: Ints) -> Floats:
     [2.5]
     """
     outputs = forward(network, images)[-1]
+    targets = _targets(images, labels)
     if network.cost == "quadratic":
-        return ((outputs - one_hot(labels)) ** 2).sum(-1)
-    right = outputs[np.arange(len(labels)), labels]
+        return ((outputs - targets) ** 2).sum(-1)
+    right = (outputs * targets).sum(-1)
     return -np.log(np.maximum(right, np.finfo(float).tiny))  # a probability may be rounded to 0
+
+
+def _targets(images: Floats, labels: Ints) -> Floats:
+    """What the outputs should be for some images."""
+    if np.shape(labels) != (len(images),) or not len(images):
+        raise ValueError(
+            f"expected one label for each of {len(images)} images, at least one, got the shape {np.shape(labels)}; "
+            "take as many of both"
+        )
+    return one_hot(labels)
 
 
 def backpropagate(network: Network, images: Floats, labels: Ints) -> tuple[Layer, ...]:
@@ -282,6 +316,11 @@ def backpropagate(network: Network, images: Floats, labels: Ints) -> tuple[Layer
     tuple of Layer
         Shaped like the network's own layers.
 
+    Raises
+    ------
+    ValueError
+        If images and labels do not fit the network or each other.
+
     References
     ----------
     3Blue1Brown 2017, *Backpropagation calculus*; Rumelhart, Hinton and Williams 1986.
@@ -297,7 +336,7 @@ def backpropagate(network: Network, images: Floats, labels: Ints) -> tuple[Layer
     True
     """
     columns = forward(network, images)
-    outputs, targets = columns[-1], one_hot(labels)
+    outputs, targets = columns[-1], _targets(images, labels)
     error = (outputs - targets) / len(images)  # of a softmax and its logarithm, for the mean over the images
     if network.cost == "quadratic":
         error = 2 * error * outputs * (1 - outputs)  # a square, and then σ' = σ (1 − σ)
@@ -324,11 +363,17 @@ def numerical_gradient(
     images : array [n, n_pixels]
     labels : int array [n]
     nudge : float
-        ε.
+        ε, above 0.
 
     Returns
     -------
     tuple of Layer
+        Shaped like the network's own layers.
+
+    Raises
+    ------
+    ValueError
+        If `nudge` is not above 0, or images and labels do not fit the network or each other.
 
     Examples
     --------
@@ -338,6 +383,8 @@ def numerical_gradient(
     >>> bool(np.allclose(exact, rough, atol=1e-9))
     True
     """
+    if not nudge > 0:
+        raise ValueError(f"nudge must be above 0, got {nudge}; 1e-5 is a good one")
     layers = [Layer(weights.copy(), biases.copy()) for weights, biases in network.layers]
     nudged = replace(network, layers=tuple(layers))
     gradient = [Layer(np.zeros_like(weights), np.zeros_like(biases)) for weights, biases in layers]
@@ -457,10 +504,10 @@ def train_network(
     >>> bool(last.iloc[0] < 0.3), bool(last.iloc[-1] > 0.9)
     (True, True)
     """
-    if learning_rate <= 0 or batch_size < 1 or n_epochs < 1:
+    if not 0 < learning_rate < np.inf or batch_size < 1 or n_epochs < 1:
         raise ValueError(
             "expected a learning_rate above 0, a batch_size and n_epochs of 1 or more, "
-            f"got learning_rate={learning_rate}, batch_size={batch_size}, n_epochs={n_epochs}"
+            f"got learning_rate={learning_rate}, batch_size={batch_size}, n_epochs={n_epochs}; 3, 10 and 10 are a start"
         )
     images, labels = digits.train_images, digits.train_labels
     step = 0
@@ -480,6 +527,13 @@ def train_network(
 
 def evaluate(network: Network, digits: Digits, *, seed: int, step: int) -> list[dict[str, Any]]:
     """Measure a network on all training and all held-out images, and on as many images of noise as are held out.
+
+    Parameters
+    ----------
+    network : Network
+    digits : Digits
+    seed, step : int
+        Keys of the rows; the seed is that of the noise, too.
 
     Returns
     -------
@@ -512,15 +566,47 @@ def evaluate(network: Network, digits: Digits, *, seed: int, step: int) -> list[
 
 
 def answers(network: Network, images: Floats) -> Ints:
-    """The digit that the network reads in each image: its strongest output, [n]."""
+    """The digit that the network reads in each image: argmax_j a_j, its strongest output.
+
+    Parameters
+    ----------
+    network : Network
+    images : array [n, n_pixels]
+
+    Returns
+    -------
+    int array [n]
+
+    Examples
+    --------
+    >>> always_seven = Network((Layer(np.zeros((10, 64)), np.eye(10)[7]),))
+    >>> answers(always_seven, np.zeros((2, 64))).tolist()
+    [7, 7]
+    """
     return forward(network, images)[-1].argmax(-1)
 
 
 def confidence(network: Network, images: Floats) -> Floats:
-    """The strongest output for each image, [n], from 0 to 1.
+    """How sure the network seems of each image: max_j a_j, its strongest output.
 
     With a softmax it is the probability that the network gives to its answer. The ten sigmoids of the quadratic cost
     need not add up to 1, but each is trained to be 1 for its digit and 0 otherwise.
+
+    Parameters
+    ----------
+    network : Network
+    images : array [n, n_pixels]
+
+    Returns
+    -------
+    array [n]
+        From 0 to 1.
+
+    Examples
+    --------
+    >>> undecided = Network((Layer(np.zeros((10, 64)), np.zeros(10)),))
+    >>> confidence(undecided, np.zeros((1, 64))).tolist()
+    [0.5]
     """
     return forward(network, images)[-1].max(-1)
 
@@ -549,6 +635,10 @@ def confusion(network: Network, images: Floats, labels: Ints) -> Ints:
 
 def unit_images(network: Network) -> Floats:
     """What each unit of the first hidden column listens to: its weights, put where their pixels are.
+
+    Parameters
+    ----------
+    network : Network
 
     Returns
     -------
@@ -585,6 +675,7 @@ def noise_images(
     ----------
     n : int
     n_pixels : int
+        Of uniform noise; shuffled noise has as many as the real images.
     kind : {"uniform", "shuffled"}
         "uniform": every pixel anything from 0 to 1. "shuffled": the pixels of a real image in a random order, another
         one for each, so that there is as much ink as in a digit.
@@ -622,6 +713,22 @@ def network_rows(network: Network, *, seed: int, step: int) -> list[dict[str, An
     """A network's weights and biases as rows of the split train, so that a run can carry them.
 
     Metrics are layer_1[i,j], layer_2[i,j], … with the biases as one more column.
+
+    Parameters
+    ----------
+    network : Network
+    seed, step : int
+        Keys of the rows.
+
+    Returns
+    -------
+    list of rows
+
+    Examples
+    --------
+    >>> rows = network_rows(new_network((64, 16, 16, 10)), seed=0, step=5760)
+    >>> len(rows), rows[0]["metric"]
+    (1482, 'layer_1[0,0]')
     """
     keys = {"seed": seed, "split": "train"}
     return [
@@ -676,6 +783,7 @@ def drawing_data(network: Network, digits: Digits | None = None, *, n_examples: 
     digits : Digits, optional
         Whose first held-out images go along. Default: none do.
     n_examples : int
+        How many.
 
     Returns
     -------
@@ -764,6 +872,8 @@ def attention_head(x: Floats, w_query: Floats, w_key: Floats, w_value: Floats) -
     x : array [seq, d_model]
         The residual stream: one vector a token.
     w_query, w_key, w_value : array [d_head, d_model]
+        As `coursekit.model.Attention` keeps its weights: q = x W_Qᵀ, and so on. One head of several is such a slice of
+        d_head rows.
 
     Returns
     -------
@@ -771,9 +881,14 @@ def attention_head(x: Floats, w_query: Floats, w_key: Floats, w_value: Floats) -
     pattern : array [seq, seq]
         How much position i takes from position j; rows add up to 1, and all is 0 above the diagonal.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     References
     ----------
-    Vaswani et al. 2017, section 3.2.1.
+    Vaswani et al. 2017, section 3.2.1; the mask: section 3.2.3.
 
     Examples
     --------
@@ -784,6 +899,12 @@ def attention_head(x: Floats, w_query: Floats, w_key: Floats, w_value: Floats) -
     >>> pattern.tolist(), output.tolist()
     ([[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.5, 0.5]])
     """
+    shapes = [np.shape(array) for array in (x, w_query, w_key, w_value)]
+    if any(len(shape) != 2 or shape[1] != shapes[0][-1] for shape in shapes) or shapes[1] != shapes[2]:
+        raise ValueError(
+            "expected x [seq, d_model] and weights [d_head, d_model], those of query and key alike, got the shapes "
+            f"{', '.join(map(str, shapes))}; a matrix [d_model, d_head] has to be transposed"
+        )
     queries, keys, values = x @ w_query.T, x @ w_key.T, x @ w_value.T
     scores = queries @ keys.T / np.sqrt(queries.shape[-1])
     is_later = np.triu(np.ones_like(scores, dtype=bool), k=1)

@@ -6,6 +6,7 @@ changes, and a config that makes no sense is refused. A sweep is several configs
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from coursekit.experiments.neural_networks.analysis import ACTIVATIONS, COSTS, N_CLASSES
@@ -75,7 +76,7 @@ class NeuralNetworksConfig:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}; raise it")
         if self.n_train is not None and self.n_train < 1:
             raise ValueError(f"n_train must be 1 or more, got {self.n_train}; None takes all images")
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}; 3 is a good start")
         if not 0 <= self.random_labels <= 1:
             raise ValueError(
@@ -152,10 +153,24 @@ RANDOM_LABELS: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 def measured(name: str) -> NeuralNetworksConfig:
     """The configs of the runs in `measured/`, names as its files have.
 
+    Parameters
+    ----------
+    name : str
+        One of `MEASURED`.
+
+    Returns
+    -------
+    NeuralNetworksConfig
+
     Raises
     ------
     ValueError
         If the name is unknown.
+
+    Examples
+    --------
+    >>> measured("sweep_learning_rate_0.3").learning_rate
+    0.3
     """
     if name not in _measured():
         raise ValueError(f"name must be one of {', '.join(_measured())}, got {name!r}; choose one of them")

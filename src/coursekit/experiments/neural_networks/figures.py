@@ -76,7 +76,7 @@ def images(
         One above each.
     title : str
     columns : int
-        Pictures in a row.
+        Pictures in a row, at most.
     signed : bool
         Numbers of either sign, blue below 0 and red above, all on one scale; otherwise ink from 0 to 1.
 
@@ -87,7 +87,7 @@ def images(
     Raises
     ------
     ValueError
-        If the pictures are not square, or there is not one title for each.
+        If the pictures are not square, there is not one title for each, or no column.
 
     Examples
     --------
@@ -97,16 +97,20 @@ def images(
     10
     """
     array = np.asarray(pictures, dtype=float)
-    side = array.shape[-1] if array.ndim == 3 else math.isqrt(array.shape[-1])
-    n = len(array)
-    if n < 1 or array.size != n * side * side:
-        raise ValueError(f"expected one square picture or more, got an array of the shape {array.shape}")
+    n, side = (len(array), math.isqrt(math.prod(array.shape[1:]))) if array.ndim in (2, 3) else (0, 0)
+    if not n * side or array.size != n * side * side or array.shape[-1] not in (side, side * side):
+        raise ValueError(
+            f"expected one square picture or more, [n, side, side] or [n, side²], got the shape {array.shape}; "
+            "picture[None] is one picture"
+        )
     if titles and len(titles) != n:
-        raise ValueError(f"expected one title for each of {n} pictures, got {len(titles)}")
+        raise ValueError(f"expected one title for each of {n} pictures, got {len(titles)}; give all or none")
+    if columns < 1:
+        raise ValueError(f"columns must be 1 or more, got {columns}; 8 fit on a phone")
+    columns = min(columns, n)
     n_rows = math.ceil(n / columns)
-    grid = make_subplots(n_rows, columns, subplot_titles=list(titles), vertical_spacing=0.3 / n_rows / 2)
-    fig = figures.figure(title)
-    fig = go.Figure(grid.update_layout(template=fig.layout.template, title=fig.layout.title))
+    fig = make_subplots(n_rows, columns, subplot_titles=list(titles), vertical_spacing=0.25 / n_rows)
+    fig.update_layout(template=figures.TEMPLATE, title_text=title)
     reach = float(np.abs(array).max()) or 1.0
     for number, picture in enumerate(array.reshape(n, side, side)):
         name = titles[number] if titles else f"number {number}"
@@ -124,8 +128,10 @@ def images(
     fig.update_yaxes(visible=False)
     scale: dict[str, object] = {"colorscale": "Greys", "cmin": 0, "cmax": 1, "showscale": False}
     if signed:
-        scale = {"colorscale": "RdBu_r", "cmin": -reach, "cmax": reach, "colorbar_title_text": "weight"}
-    fig.update_layout(coloraxis=scale, height=90 + 105 * n_rows, margin={"l": 10, "r": 10, "b": 10})
+        scale = {"colorscale": "RdBu_r", "cmin": -reach, "cmax": reach, "colorbar": _below("weight", -0.05)}
+    fig.update_layout(
+        coloraxis=scale, height=90 + 115 * n_rows + 70 * signed, margin={"l": 10, "r": 10, "b": 10}
+    )
     return fig
 
 
@@ -146,7 +152,7 @@ def unit_images(network: analysis.Network) -> go.Figure:
     """
     pictures = analysis.unit_images(network)
     names = [f"unit {number}" for number in range(len(pictures))]
-    return images(pictures, names, title="Weights of the first hidden column", signed=True)
+    return images(pictures, names, title="Weights of the first hidden column", columns=4, signed=True)
 
 
 def confusion(matrix: ArrayLike) -> go.Figure:
@@ -160,7 +166,8 @@ def confusion(matrix: ArrayLike) -> go.Figure:
     Returns
     -------
     Figure
-        Colors are shares of the row, numbers are counts. The title tells how many were read right.
+        Numbers are counts, and a cell is the darker, the larger its share of the row. The title tells how many were
+        read right.
 
     Raises
     ------
@@ -174,7 +181,10 @@ def confusion(matrix: ArrayLike) -> go.Figure:
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.sum():
-        raise ValueError(f"expected a square matrix of counts, got one of the shape {counts.shape}")
+        raise ValueError(
+            f"expected a square matrix of counts that are not all 0, got one of the shape {counts.shape}; "
+            "analysis.confusion makes one"
+        )
     right = f"{int(counts.trace()):,} of {int(counts.sum()):,} read right"
     fig = figures.figure(right, "digit answered", "digit shown")
     names = [str(digit) for digit in range(len(counts))]
@@ -188,7 +198,7 @@ def confusion(matrix: ArrayLike) -> go.Figure:
         zmin=0,
         zmax=1,
         colorscale="Blues",
-        colorbar={"title": {"text": "share"}, "tickformat": ".0%"},
+        showscale=False,
         hovertemplate="%{y} read as %{x}: %{text} (%{z:.1%})<extra></extra>",
     )
     fig.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain", type="category")
@@ -220,13 +230,15 @@ def confidence_histogram(confidences: Mapping[str, ArrayLike]) -> go.Figure:
     ['real digits, mean 0.95', 'noise, mean 0.70']
     """
     if not confidences:
-        raise ValueError("expected confidences of one kind of images or more, got none")
+        raise ValueError("expected confidences of one kind of images or more, got none; name them in a dict")
     fig = figures.figure("How sure it is", "strongest output", "share of the images")
     edges = np.linspace(0, 1, 21)
     for number, (name, values) in enumerate(confidences.items()):
         array = np.asarray(values, dtype=float)
         if not len(array) or array.min() < 0 or array.max() > 1:
-            raise ValueError(f"expected confidences from 0 to 1 for {name}, got others or none")
+            raise ValueError(
+                f"expected confidences from 0 to 1 for {name}, got others or none; use analysis.confidence"
+            )
         counts, _ = np.histogram(array, edges)
         curve = figures.style(number)
         fig.add_scatter(
@@ -262,9 +274,18 @@ def sweep(rows: pd.DataFrame, *, by: str = "learning_rate", metric: str = "accur
     Raises
     ------
     ValueError
-        If a column or the metric is missing.
+        If a column or the metric is missing, or the column has a number that is not above 0.
+
+    Examples
+    --------
+    >>> keys = dict(seed=0, split="val", step=9, metric="accuracy")
+    >>> rows = pd.DataFrame([keys | dict(learning_rate=rate, value=rate / 4) for rate in (1.0, 3.0)])
+    >>> sweep(rows).layout.xaxis.ticktext
+    ('1', '3')
     """
     ends = analysis.at_the_end(rows, metric, by=[by])
+    if not (ends[by] > 0).all():
+        raise ValueError(f"{by} must be above 0 on a logarithmic axis, got {ends[by].min()}; leave it out")
     fig = figures.figure("At the end of training", by.replace("_", " "), _METRICS[metric], log_x=True)
     for split, part in ends[ends["split"].isin(["train", "val"])].groupby("split", sort=False):
         part = part.sort_values(by)
@@ -284,6 +305,8 @@ def sweep(rows: pd.DataFrame, *, by: str = "learning_rate", metric: str = "accur
                 "arrayminus": (part["mean"] - part["lowest"]).to_numpy(),
             }
         )
+    settings = sorted(set(ends[by]))
+    fig.update_xaxes(tickvals=settings, ticktext=[f"{value:g}" for value in settings], minor_ticks="")
     _scale(fig, metric)
     return fig
 
@@ -313,18 +336,23 @@ def random_labels(runs: Mapping[str, pd.DataFrame]) -> go.Figure:
     --------
     >>> keys = dict(seed=0, metric="accuracy")
     >>> rows = pd.DataFrame([keys | dict(split=s, step=k, value=k / 9) for s in ("train", "val") for k in (0, 9)])
-    >>> [trace.name for trace in random_labels({"real labels": rows}).data]
-    ['real labels: training', 'real labels: held out', 'guessing']
+    >>> [trace.name for trace in random_labels({"real labels": rows}).data if trace.showlegend]
+    ['real labels', 'guessing']
     """
     if not runs:
-        raise ValueError("expected the rows of one run or more, got none")
-    fig = figures.figure("Learned, and learned by heart", "steps of gradient descent", _METRICS["accuracy"])
+        raise ValueError("expected the rows of one run or more, got none; name them in a dict")
+    fig = figures.figure(
+        "On training images (dashed) and on held-out ones (solid)",
+        "steps of gradient descent",
+        _METRICS["accuracy"],
+    )
     for number, (name, rows) in enumerate(runs.items()):
         analysis.at_the_end(rows)
         chosen = rows[(rows["metric"] == "accuracy") & rows["split"].isin(["train", "val"])]
         for split, part in chosen.groupby("split", sort=False):
-            what, dash = _SPLITS[str(split)]
-            _add_seeds(fig, part, name=f"{name}: {what}", color=figures.style(number)["color"], dash=dash)
+            dash = _SPLITS[str(split)][1]
+            _add_seeds(fig, part, name=name, color=figures.style(number)["color"], dash=dash)
+            fig.data[-1].showlegend = split == "val"  # one entry a run
     last = max(float(rows["step"].max()) for rows in runs.values())
     gray = figures.COLORS["gray"]
     figures.add_curve(fig, [0, last], [0.1, 0.1], name="guessing", color=gray, dash="dot")
@@ -358,20 +386,23 @@ def attention_pattern(pattern: ArrayLike, tokens: Sequence[str]) -> go.Figure:
     weights = np.asarray(pattern, dtype=float)
     n = len(tokens)
     if weights.shape != (n, n):
-        raise ValueError(f"expected a pattern of {n} × {n} for {n} tokens, got the shape {weights.shape}")
+        raise ValueError(
+            f"expected a pattern of {n} × {n} for {n} tokens, got the shape {weights.shape}; "
+            "it is the second thing that attention_head returns"
+        )
     fig = figures.figure("Attention", "looks at", "token")
     fig.add_heatmap(
         z=weights.round(4),
         zmin=0,
         zmax=1,
         colorscale="Blues",
-        colorbar_title_text="weight",
+        colorbar=_below("weight", -0.25),
         hovertemplate="%{y} looks at %{x}: %{z:.2f}<extra></extra>",
     )
     ticks = {"tickvals": list(range(n)), "ticktext": list(tokens)}
     fig.update_xaxes(constrain="domain", **ticks)
     fig.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain", **ticks)
-    return fig.update_layout(height=480)
+    return fig.update_layout(height=500, margin_b=90)
 
 
 def _add_seeds(fig: go.Figure, part: pd.DataFrame, *, name: str, color: str, dash: str) -> None:
@@ -381,6 +412,17 @@ def _add_seeds(fig: go.Figure, part: pd.DataFrame, *, name: str, color: str, das
     figures.add_curve(
         fig, at.index.to_numpy(), at["mean"].to_numpy(), *band, name=name, color=color, dash=dash
     )
+
+
+def _below(title: str, y: float) -> dict[str, object]:
+    """A color bar under the figure, which leaves a phone its width."""
+    return {
+        "title": {"text": title, "side": "bottom"},
+        "orientation": "h",
+        "y": y,
+        "yanchor": "top",
+        "thickness": 12,
+    }
 
 
 def _color(split: str) -> str:

@@ -150,7 +150,13 @@ class NetworkRecord:
 
 
 def digits_of(config: NeuralNetworksConfig, seed: int) -> Digits:
-    """The images of one seed of a config."""
+    """The images of one seed of a config: those that `run` trains it on, and those held out.
+
+    Examples
+    --------
+    >>> digits_of(configs.smoke(), seed=1).train_images.shape
+    (600, 64)
+    """
     return load_digits(config.dataset, seed=seed, n_train=config.n_train, random_labels=config.random_labels)
 
 
@@ -238,6 +244,17 @@ def measure(name: str, folder: str | Path, *, n_workers: int | None = None) -> r
     folder : path
         Where the run works; an interrupted one goes on from there.
     n_workers : int, optional
+        Networks trained at a time. Default: one a core.
+
+    Returns
+    -------
+    results.Run
+        With every network as a `NetworkRecord`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or `folder` holds a run of another config.
 
     Notes
     -----
