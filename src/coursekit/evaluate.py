@@ -446,7 +446,7 @@ def complete(
             "expected max_new_tokens >= 1, n_samples >= 1 and a finite temperature >= 0; "
             f"got {max_new_tokens}, {n_samples} and {temperature}"
         )
-    rows = [_encode_prompt(tokenizer, prompt) for prompt in prompts]
+    rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     # One uniform number a token, turned into a token by the inverse of the cumulative distribution.
     uniform = torch.rand(
         (len(rows) * n_samples, max_new_tokens),
@@ -464,7 +464,7 @@ def complete(
         return tokens.to(logits.device)
 
     tokens = decode(
-        model, rows, max_new_tokens, choose, ends=_end_tokens(model, tokenizer), n_samples=n_samples
+        model, rows, max_new_tokens, choose, ends=end_tokens(model, tokenizer), n_samples=n_samples
     )
     texts = [_text(tokenizer, one) for one in tokens]
     return [texts[at : at + n_samples] for at in range(0, len(texts), n_samples)]
@@ -522,10 +522,10 @@ def exact_match(
         raise ValueError(f"every completion begins with an empty target; give {empty[0][-60:]!r} a target")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is at least 1; got {max_new_tokens}")
-    rows = [_encode_prompt(tokenizer, prompt) for prompt, _ in pairs]
+    rows = [encode_prompt(tokenizer, prompt) for prompt, _ in pairs]
     check_lengths(model, [len(row) + max_new_tokens for row in rows])
     guesses = [tokenizer.encode(target, add_special_tokens=False)[:max_new_tokens] for _, target in pairs]
-    ends = _end_tokens(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
     found: list[bool | None] = []
     greedy = read(model, list(zip(rows, guesses, strict=True)), progress=progress)
     for (_, target), guess, (_, best) in zip(pairs, guesses, greedy, strict=True):
@@ -646,7 +646,14 @@ def _encode(tokenizer: Any, text: str) -> Tokens:
     return tokenizer.encode(text, add_special_tokens=not spelled)
 
 
-def _encode_prompt(tokenizer: Any, prompt: str) -> Tokens:
+def encode_prompt(tokenizer: Any, prompt: str) -> Tokens:
+    """Tokens of a prompt, with the tokenizer's special tokens; of an empty one the token that starts a text.
+
+    Raises
+    ------
+    ValueError
+        If the prompt is empty and the tokenizer has no such token.
+    """
     return _encode(tokenizer, prompt) or [_start_token(tokenizer)]
 
 
@@ -663,7 +670,7 @@ def _start_token(tokenizer: Any) -> int:
     return start
 
 
-def _end_tokens(model: nn.Module, tokenizer: Any) -> set[int]:
+def end_tokens(model: nn.Module, tokenizer: Any) -> set[int]:
     """Tokens that end a completion, as `model.generate` has them."""
     end = causal_model(model).generation_config.eos_token_id
     end = tokenizer.eos_token_id if end is None else end

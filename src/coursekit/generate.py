@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
-from coursekit.evaluate import _encode_prompt, _end_tokens
+from coursekit.evaluate import encode_prompt, end_tokens
 from coursekit.reading import causal_model, check_lengths, evaluating
 
 
@@ -104,12 +104,12 @@ def decode(
         raise ValueError(
             f"expected at least one prompt and n_new >= 1; got {len(prompts)} prompts and n_new={n_new}"
         )
-    rows = [_encode_prompt(tokenizer, prompt) for prompt in prompts]
+    rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     n_prompt = tuple(map(len, rows))
     causal = causal_model(model)
     device, width = causal.device, max(n_prompt)
     check_lengths(model, [width + n_new])
-    ends = sorted(_end_tokens(model, tokenizer))
+    ends = sorted(end_tokens(model, tokenizer))
     ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
     mask = (torch.arange(width) >= width - torch.tensor(n_prompt)[:, None]).long().to(device)
     cache = DynamicCache(config=causal.config) if use_cache else None

@@ -14,8 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ASSETS = Path(str(files("coursekit.book")))
-STYLES = ("style.css", "scrubber.css", "digits.css")
-SCRIPTS = ("plotly_figures.js", "scrubber.js", "digits.js", "page.js")
+STYLES = ("style.css", "scrubber.css", "digits.css", "forecast.css", "quiz.css")
+SCRIPTS = ("plotly_figures.js", "scrubber.js", "digits.js", "forecast.js", "quiz.js", "page.js")
 _LABEL = re.compile(r"^\(([^)\s]+)\)=$", re.MULTILINE)
 _FONT_PRELOAD = re.compile(r'\s*<link rel="preload" as="font"[^>]*>')
 
@@ -157,6 +157,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     dict
         The extension's metadata.
     """
+    app.setup_extension("coursekit.book.quiz")
     app.connect("config-inited", add_assets)
     for style in STYLES:
         app.add_css_file(style, priority=900)

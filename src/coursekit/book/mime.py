@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from docutils import nodes
 
 from coursekit.book.digits import DIGITS_MIME, digits_html
+from coursekit.book.forecast import FORECAST_MIME, forecast_html
 from coursekit.book.interactive import SCRUBBER_MIME, json_for_html, scrubber_html
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
@@ -107,6 +108,17 @@ class DigitsRenderer:
     def handle_mime(renderer: Any, data: Any, inline: Any) -> list[nodes.Element] | None:
         """Return the interactive's element; see `PlotlyRenderer.handle_mime`."""
         return _html(digits_html(_content(data))) if data.mime_type == DIGITS_MIME else None
+
+
+class ForecastRenderer:
+    """Emits the forecast with its sliders as JSON for ``forecast.js``."""
+
+    mime_priority_overrides: ClassVar[Sequence[tuple[str, str, int | None]]] = [("html", FORECAST_MIME, 1)]
+
+    @staticmethod
+    def handle_mime(renderer: Any, data: Any, inline: Any) -> list[nodes.Element] | None:
+        """Return the interactive's element; see `PlotlyRenderer.handle_mime`."""
+        return _html(forecast_html(_content(data))) if data.mime_type == FORECAST_MIME else None
 
 
 class WidgetRenderer:

@@ -40,6 +40,11 @@ class Lab:
 
 
 LABS: dict[str, Lab] = {
+    "neural_networks": Lab(
+        week=1,
+        title="Neural networks",
+        costs={"smoke": Cost(0.3, 0.5), "laptop": Cost(1, 0.5), "colab": Cost(5, 1, download_mb=11)},
+    ),
     "scaling_laws": Lab(
         week=2,
         title="Scaling laws",
@@ -69,6 +74,11 @@ LABS: dict[str, Lab] = {
         week=7,
         title="Why the curse happens",
         costs={"smoke": Cost(0.3, 1), "laptop": Cost(2, 1), "colab": Cost(20, 4)},
+    ),
+    "forecasting": Lab(
+        week=8,
+        title="Forecasting",
+        costs={"smoke": Cost(0.5, 2), "laptop": Cost(2, 2), "colab": Cost(20, 4, download_mb=750)},
     ),
 }
 """`smoke` and `laptop` were measured; `colab` is the limit that the lab was designed for."""

@@ -29,6 +29,14 @@ def test_the_posts_measurement() -> None:
     assert configs.colab().lengths == config.lengths
 
 
+def test_measured_runs_are_the_presets_with_more_counts() -> None:
+    assert configs.measured("laptop") == configs.laptop()
+    assert configs.measured("counts").lengths == configs.POST_LENGTHS
+    assert configs.MEASURED == ("laptop", "counts")
+    with pytest.raises(ValueError, match="name must be one of laptop, counts, got 'count'"):
+        configs.measured("count")
+
+
 def test_without_a_network_the_packaged_model_is_timed() -> None:
     assert configs.smoke().models == configs.laptop().models == (PACKAGED,)
 

@@ -116,4 +116,16 @@ def test_without_models_there_is_the_forecast_alone(loaded: list[tuple[str, str]
 def test_the_smoke_preset_runs(loaded: list[tuple[str, str]]) -> None:
     made = run(configs.smoke(), preset="smoke", progress=False, device="cpu")
     assert made.header.preset == "smoke"
-    assert loaded == [(hub.PACKAGED, "float32")]
+    assert loaded == [(hub.PACKAGED, "float32"), (hub.PACKAGED, "bfloat16")]
+
+
+def test_a_measured_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[str, Any] = {}
+    monkeypatch.setattr(configs, "measured", lambda name: TINY)
+    monkeypatch.setattr(results, "write_measured", lambda *args: kept.update({args[1]: args}))
+    made = runs.measure("laptop", tmp_path / "run")
+    experiment, _, header, rows = kept["laptop"]
+    assert (experiment, header.preset) == ("forecasting", "measured")
+    assert rows["value"].tolist() == results.read_run(tmp_path / "run").rows["value"].tolist()
+    assert header.complete
+    assert made.rows is rows

@@ -255,11 +255,41 @@ def forecast(values: Mapping[str, ArrayLike] | None = None) -> Samples:
     return {name: np.asarray(values) for name, values in found.items()}
 
 
+def elasticities() -> pd.DataFrame:
+    r"""The powers of the forecast: every outcome is a constant times a product of powers of the inputs.
+
+    .. math:: f(x) = c \prod_i x_i^{e_i}, \qquad e_i = \log_2 \frac{f(\dots, 2 x_i, \dots)}{f(\dots, x_i, \dots)}
+
+    Returns
+    -------
+    DataFrame
+        Exponents e: a row an outcome, a column an input. A test checks that `forecast` is such a product.
+
+    Examples
+    --------
+    Four times the compute is twice the work:
+
+    >>> elasticities().loc["work_years", ["training_flops", "human_wpm", "speed"]].tolist()
+    [0.5, -1.0, 0.0]
+    """
+    medians = {name: one.median for name, one in INPUTS.items()}
+    base = forecast(medians)
+    powers = {
+        name: {
+            outcome: round(math.log2(value / base[outcome]), 9) + 0.0
+            for outcome, value in forecast(medians | {name: 2 * median}).items()
+        }
+        for name, median in medians.items()
+    }
+    return pd.DataFrame(powers)
+
+
 def quantile(one: Input, share: ArrayLike) -> NDArray[np.floating[Any]]:
     r"""The quantile of an input: log-normal with a spread of its own on either side of the median.
 
     :math:`m \, e^{z s}` with z the standard normal's quantile and s chosen on each side so that the quartile is the
-    one given.
+    one given. Between bounds, a quarter of the probability lies between each two of bound, quartile, median, quartile
+    and bound, evenly on the logarithm.
 
     Parameters
     ----------
@@ -274,18 +304,27 @@ def quantile(one: Input, share: ArrayLike) -> NDArray[np.floating[Any]]:
     Raises
     ------
     ValueError
-        If the input's quartiles are not around its median, or not above 0.
+        If the input's quartiles are not around its median and within its bounds, or not above 0.
 
     Examples
     --------
     >>> quantile(INPUTS["speed"], [0.25, 0.5, 0.75]).round(6).tolist()
     [0.5, 5.0, 20.0]
+    >>> (180 * quantile(INPUTS["data_limit"], [0, 0.25, 0.5, 0.75, 1])).round(6).tolist()
+    [8.0, 12.0, 100.0, 200.0, 300.0]
     """
-    if not 0 < one.low <= one.median <= one.high:
+    least, most = one.bounds or (one.low, one.high)
+    if not 0 < least <= one.low <= one.median <= one.high <= most:
         raise ValueError(
-            f"expected 0 < low <= median <= high, got {one.low:g}, {one.median:g} and {one.high:g} for {one.text!r}"
+            "expected 0 < least <= low <= median <= high <= most, "
+            f"got {least:g}, {one.low:g}, {one.median:g}, {one.high:g} and {most:g} for {one.text!r}"
         )
-    z = scipy_stats.norm.ppf(np.asarray(share, dtype=float))
+    u = np.asarray(share, dtype=float)
+    if one.bounds:
+        return np.exp(
+            np.interp(u, np.linspace(0, 1, 5), np.log([least, one.low, one.median, one.high, most]))
+        )
+    z = scipy_stats.norm.ppf(u)
     below, above = math.log(one.median / one.low), math.log(one.high / one.median)
     return one.median * np.exp(z * np.where(z < 0, below, above) / _QUARTILE)
 
@@ -404,7 +443,7 @@ def sensitivity(
     Examples
     --------
     >>> sensitivity("work_years", n=2000)["input"].tolist()
-    ['data_limit', 'training_flops', 'oversize', 'human_wpm', 'tokens_per_word']
+    ['training_flops', 'data_limit', 'oversize', 'human_wpm', 'tokens_per_word']
     """
     if outcome not in OUTCOMES:
         raise ValueError(
@@ -599,7 +638,7 @@ def year(when: date) -> float:
     (2022.0, 2024.5)
     """
     start, end = date(when.year, 1, 1).toordinal(), date(when.year + 1, 1, 1).toordinal()
-    return when.year + round((when.toordinal() - start) / (end - start), 3)
+    return when.year + (when.toordinal() - start) / (end - start)
 
 
 def first_order(when: Sequence[date], values: ArrayLike, at: date, *, scale: str = "log") -> float:

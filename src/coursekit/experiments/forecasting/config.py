@@ -6,7 +6,7 @@ changes, and a config that makes no sense is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coursekit.hub import COLAB_DEFAULT, PACKAGED
 
@@ -77,12 +77,12 @@ class ForecastingConfig:
 
 def smoke() -> ForecastingConfig:
     """Seconds: everything runs, on counts too short to say much about latency."""
-    return ForecastingConfig(lengths=(4, 8, 12), batch_sizes=(1, 4), n_prompt=32, n_new=4, n_samples=10_000)
+    return replace(laptop(), lengths=(4, 8, 12), batch_sizes=(1, 4), n_prompt=32, n_new=4, n_samples=10_000)
 
 
 def laptop() -> ForecastingConfig:
-    """The packaged model on 2 CPU cores, counts of 20 to 120 tokens."""
-    return ForecastingConfig(lengths=tuple(range(20, 121, 20)))
+    """The packaged model on 2 CPU cores, counts of 20 to 100 tokens, in two precisions."""
+    return ForecastingConfig(lengths=tuple(range(20, 101, 20)), precisions=("float32", "bfloat16"))
 
 
 def colab() -> ForecastingConfig:
@@ -105,6 +105,29 @@ def paper() -> ForecastingConfig:
         n_new=64,
     )
 
+
+def measured(name: str) -> ForecastingConfig:
+    """The configs of the runs in `measured/`, names as its files have.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in _measured():
+        raise ValueError(f"name must be one of {', '.join(_measured())}, got {name!r}; choose one of them")
+    return _measured()[name]
+
+
+def _measured() -> dict[str, ForecastingConfig]:
+    return {
+        "laptop": laptop(),
+        "counts": replace(laptop(), lengths=POST_LENGTHS, batch_sizes=(1, 2, 4, 8, 16, 32), n_new=32),
+    }
+
+
+MEASURED: tuple[str, ...] = tuple(_measured())
+"""Names of the runs in `measured/`: the laptop preset, and the post's 19 counts on the same hardware."""
 
 MINUTES: dict[str, float] = {"smoke": 0.5, "laptop": 1, "colab": 15, "paper": 120}
 """Expected minutes of one run of the preset on the hardware of `HARDWARE`."""

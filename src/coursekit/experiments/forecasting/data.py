@@ -1,15 +1,22 @@
 """What was published: the post's numbers, its tables and forecasts, real series, and what became of it.
 
-Numbers are those printed, or say that they are ours; nothing is computed here but units. "The post" is Steinhardt 2023,
+Numbers are those printed, or say that they are ours; nothing is computed here but units. Below the post's forecasts is
+where a reader's own are kept (`keep_forecasts`). "The post" is Steinhardt 2023,
 *What will GPT-2030 look like?*, https://bounded-regret.ghost.io/what-will-gpt-2030-look-like/ (7 June 2023).
 """
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+
+from coursekit.results import atomic_write
 
 MINUTES_PER_YEAR = 365.25 * 24 * 60
 DAYS_PER_YEAR = 365.25
@@ -31,6 +38,8 @@ class Input(NamedTuple):
     unit, text : str
     source : str
         Where median and quartiles are from; "ours" where the post has none.
+    bounds : (float, float) or None
+        The least and the largest value, where the post has some or arithmetic sets them.
     """
 
     median: float
@@ -39,6 +48,7 @@ class Input(NamedTuple):
     unit: str
     text: str
     source: str
+    bounds: tuple[float, float] | None = None
 
 
 INPUTS: dict[str, Input] = {
@@ -62,7 +72,8 @@ INPUTS: dict[str, Input] = {
     ),
     "data_limit": Input(
         100 / 180, 12 / 180, 200 / 180, "times", "overhang left when data runs short",
-        "appendix B: 12-fold to 200-fold, centrally 100-fold, instead of 180-fold",
+        "appendix B: 12-fold to 200-fold, centrally 100-fold, instead of 180-fold; its bounds are 8-fold and 300-fold",
+        (8 / 180, 300 / 180),
     ),
     "training_years": Input(
         1.2, 0.6, 1.2, "years", "length of the training run",
@@ -73,7 +84,9 @@ INPUTS: dict[str, Input] = {
     "daily_users": Input(13e6, 13e6, 13e6, "people", "ChatGPT's users a day, January 2023", "section 4"),
     "user_growth": Input(
         20, 100 / 13, 2000 / 13, "times", "growth of daily users",
-        "section 4; quartiles ours: its 100 million users in May 2023, and Facebook's 2 billion a day",
+        "section 4; quartiles ours: its 100 million users in May 2023, and Facebook's 2 billion a day; bounds ours: no "
+        "growth, and 8 billion people",
+        (1, 8e9 / 13e6),
     ),
     "user_minutes": Input(
         0.05e6 * 24 * 60 / 13e6, 3, 10, "minutes", "text that a user asks for in a day, at human speed",
@@ -263,6 +276,75 @@ POST_FORECASTS = (
 )  # fmt: skip
 """Forecasts that the post makes or reports; a median year is a probability of one half by its end."""
 
+OPEN_QUESTIONS: dict[str, tuple[str, date]] = {
+    "compute": ("Epoch AI lists a training run of 1e28 FLOPs or more", date(2030, 12, 31)),
+    "apps": ("80 % on APPS is published, as Metaculus's median had it", date(2027, 12, 31)),
+    "ferrari": ("one general-purpose model assembles a model Ferrari on its own", date(2030, 12, 31)),
+    "speed": (
+        "a company's largest model writes 400 tokens a second, 47 times a human's words",
+        date(2030, 12, 31),
+    ),
+}
+"""Questions for forecasts of one's own: what is asked, and by when."""
+
+
+def keep_forecasts(path: str | Path, new: Sequence[DatedForecast] = ()) -> list[DatedForecast]:
+    """Add forecasts to a file and return all that are in it, so that they can be scored when they are due.
+
+    Parameters
+    ----------
+    path : path
+        A CSV file; a person enters True or False under `outcome` when a question is settled.
+    new : sequence of DatedForecast
+        One that repeats the last forecast of its question, with the same probability, is left out: it keeps its date.
+        Another probability is another forecast.
+
+    Returns
+    -------
+    list of DatedForecast
+        In the order in which they were made. A file is written only where there is something to keep.
+
+    Raises
+    ------
+    ValueError
+        If the file is not as this function writes it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> rain = DatedForecast("rain on Sunday", 0.8, date(2027, 3, 1), date(2027, 3, 7))
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = keep_forecasts(f"{folder}/mine.csv", [rain])
+    ...     later = keep_forecasts(f"{folder}/mine.csv", [rain._replace(probability=0.4, made=date(2027, 3, 4))])
+    >>> [(one.made.day, one.probability) for one in later]
+    [(1, 0.8), (4, 0.4)]
+    """
+    path, kept = Path(path), []
+    if path.exists():
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                kept = [_read_forecast(row) for row in csv.DictReader(file)]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not a file of forecasts ({error}); mend it, or move it away and begin a new one"
+            ) from None
+    last = {one.question: one.probability for one in kept}
+    added = [one for one in new if last.get(one.question) != one.probability]
+    if added:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerows([DatedForecast._fields, *kept, *added])
+        atomic_write(path, text.getvalue().encode())
+    return [*kept, *added]
+
+
+def _read_forecast(row: dict[str, str]) -> DatedForecast:
+    made, due = (date.fromisoformat(row[name]) for name in ("made", "due"))
+    outcome = {"": None, "true": True, "false": False}[row["outcome"].strip().lower()]
+    return DatedForecast(row["question"], float(row["probability"]), made, due, outcome, row["source"])
+
+
 TODAY = pd.DataFrame(
     [
         (
@@ -274,8 +356,19 @@ TODAY = pd.DataFrame(
             6e9 / 500, "read and written through OpenAI's API", date(2025, 10, 6), "OpenAI's developer conference",
         ),
         (
-            "training_flops", "largest training run (FLOPs)", 1.0e28, "in 2030", 2.1e25, "GPT-4, an estimate",
-            date(2023, 3, 15), "Epoch AI",
+            "training_flops", "largest training run (FLOPs)", 1.0e28, "in 2030", 5e26, "Grok 4, an estimate",
+            date(2025, 9, 17), "Epoch AI, as quoted by the RAND Forecasting Initiative, question 1657",
+        ),
+        (
+            "speed", "words a minute, in humans of 380 a minute", 5, "a typical model in 2030",
+            70 * 60 / TOKENS_PER_WORD / 380, "GPT-5.3-Codex, 70 tokens per second",
+            date(2026, 2, 12), "press reports of OpenAI's announcement of Codex-Spark",
+        ),
+        (
+            "fast_speed", "words a minute, in humans of 380 a minute", 125, "the same model, paying 5 times as much",
+            1000 * 60 / TOKENS_PER_WORD / 380,
+            "GPT-5.3-Codex-Spark, a smaller model on other hardware, 1000 tokens per second",
+            date(2026, 2, 12), "press reports of OpenAI's announcement of Codex-Spark",
         ),
     ],
     columns=["input", "text", "post", "post_meaning", "value", "meaning", "when", "source"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,12 @@ from coursekit.experiments.forecasting.data import (
 )
 
 HUMAN_WPM = INPUTS["human_wpm"].median
+_LEFT = {
+    "x": 0,
+    "xref": "container",
+    "xanchor": "left",
+    "pad": {"l": 8},
+}  # labels leave a title too little room
 _SHOWN = (
     "work_years", "copies", "learning_years", "user_person_days", "speed", "fast_speed", "fast_agent_years",
     "fast_agent_years_in_time",
@@ -50,7 +57,7 @@ def speed_regression(rows: pd.DataFrame) -> go.Figure:
     ...     [dict(quantity="count", model="tiny", n=n, metric="seconds", value=1 + n / 50) for n in (100, 200, 300)]
     ... )
     >>> speed_regression(rows).data[1].name
-    'tiny: 50.0 tokens per second (50.0 to 50.0), 2,250 words per minute'
+    'tiny: 50.0 tokens per second<br>(50.0 to 50.0), 2,250 words per minute'
     """
     counts = _some(rows[(rows["quantity"] == "count") & (rows["metric"] == "seconds")], "counts")
     fig = figures.figure("Counting from 1 to n, cut off at n tokens", "tokens written, n", "seconds")
@@ -63,10 +70,12 @@ def speed_regression(rows: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
         ends = np.array([0, n.max()])
         v, words = fit.tokens_per_second, analysis.words_per_minute(fit.tokens_per_second)
-        speed = f"{v:.1f} tokens per second ({fit.low:.1f} to {fit.high:.1f}), {words:,.0f} words per minute"
+        speed = (
+            f"{v:.1f} tokens per second<br>({fit.low:.1f} to {fit.high:.1f}), {words:,.0f} words per minute"
+        )
         figures.add_curve(
             fig, ends, fit.latency + fit.seconds_per_token * ends, color=look["color"], dash=look["dash"],
-            name=f"{model}: {speed if v > 0 else 'longer counts took no longer, time them again'}",
+            name=f"{_short(model)}: {speed if v > 0 else 'longer counts took<br>no longer, time them again'}",
         )  # fmt: skip
     return fig.update_xaxes(rangemode="tozero").update_yaxes(rangemode="tozero")
 
@@ -109,7 +118,7 @@ def batches(rows: pd.DataFrame, phase: str = "decode") -> go.Figure:
     for number, ((model, precision), one) in enumerate(part.groupby(["model", "precision"], sort=False)):
         one = one.sort_values("batch")
         figures.add_curve(
-            fig, one["batch"], one["value"], name=f"{model}, {precision}", **figures.style(number)
+            fig, one["batch"], one["value"], name=f"{_short(model)}, {precision}", **figures.style(number)
         )
     sizes, start = np.sort(part["batch"].unique()), part.sort_values("batch")["value"].iloc[0]
     figures.add_curve(
@@ -130,7 +139,7 @@ def published_speeds(*, bytes_per_second: float = 2039e9) -> go.Figure:
     Examples
     --------
     >>> [trace.name for trace in published_speeds().data][0]
-    'Pythia, one sequence on an A100 in float16'
+    'Pythia on an A100 in float16'
     """
     fig = figures.figure(
         "Words per minute of the post's models", "parameters", "words per minute", log_x=True, log_y=True
@@ -139,7 +148,7 @@ def published_speeds(*, bytes_per_second: float = 2039e9) -> go.Figure:
     n = known["n_params"].to_numpy(dtype=float)
     figures.add_curve(
         fig, n, known["tokens_per_minute"] / TOKENS_PER_WORD, symbol="circle",
-        name="Pythia, one sequence on an A100 in float16",
+        name="Pythia on an A100 in float16",
     )  # fmt: skip
     bound = 60 * analysis.bandwidth_bound(n, bytes_per_second) / TOKENS_PER_WORD
     figures.add_curve(
@@ -192,10 +201,10 @@ def intervals(
             f"expected rows of {', '.join(quantities)}, got none of {', '.join(missing)}; pass analysis.monte_carlo()"
         )
     part = found.loc[list(quantities)][::-1]
-    labels = [f"{OUTCOMES[name].text}<br>({OUTCOMES[name].unit})" for name in part.index]
+    labels = [_lines(f"{OUTCOMES[name].text} ({OUTCOMES[name].unit})") for name in part.index]
     post = part["post"].to_numpy(dtype=float)
     fig = figures.figure(
-        title or "The forecast, against the post's numbers", "times the post's number", log_x=True
+        title or "The forecast, against the post's numbers", "× the post's number", log_x=True
     )
     blue, gray = figures.COLORS["val"], figures.COLORS["gray"]
 
@@ -223,8 +232,8 @@ def intervals(
     )
     bar("post_low", "post_high", "the post's quartiles", 2, figures.COLORS["train"])
     fig.add_vline(x=1, line={"color": gray, "width": 1, "dash": "dot"})
-    fig.update_xaxes(range=[-6, 4], dtick=1)
-    return fig.update_layout(height=160 + 52 * len(part), margin={"l": 20})
+    fig.update_xaxes(range=[-4.2, 3], dtick=2, tickangle=0)
+    return fig.update_layout(height=220 + 60 * len(part), margin={"l": 20}, title=_LEFT)
 
 
 def tornado(outcome: str = "work_years", table: pd.DataFrame | None = None) -> go.Figure:
@@ -249,14 +258,17 @@ def tornado(outcome: str = "work_years", table: pd.DataFrame | None = None) -> g
 
     Examples
     --------
-    >>> tornado("work_years", analysis.sensitivity("work_years", n=2000)).data[0].y[-1].split(" (")[0]
-    'overhang left when data runs short'
+    >>> tornado("work_years", analysis.sensitivity("work_years", n=2000)).data[0].y[-1].split("<br>")[0]
+    'training in 2030'
     """
     found = (analysis.sensitivity(outcome) if table is None else table)[::-1]
     what = OUTCOMES[outcome]
-    labels = [f"{one.text} (ρ = {one.rank_correlation:+.2f})" for one in found.itertuples(index=False)]
+    labels = [
+        _lines(f"{one.text} (ρ\u00a0=\u00a0{one.rank_correlation:+.2f})")
+        for one in found.itertuples(index=False)
+    ]
     middle = float(analysis.forecast()[outcome])
-    fig = figures.figure(f"What moves: {what.text}", what.unit, log_x=True)
+    fig = figures.figure(what.text[0].upper() + what.text[1:], what.unit, log_x=True)
     for end, name, color in (
         ("at_p05", "input at its 5th percentile", figures.COLORS["val"]),
         ("at_p95", "input at its 95th percentile", figures.COLORS["train"]),
@@ -269,7 +281,8 @@ def tornado(outcome: str = "work_years", table: pd.DataFrame | None = None) -> g
             hovertemplate="%{x:.3s}<extra></extra>",
         )  # fmt: skip
     fig.add_vline(x=middle, line={"color": figures.COLORS["gray"], "width": 1})
-    return fig.update_layout(height=200 + 40 * len(found), margin={"l": 20})
+    fig.update_xaxes(dtick=1)
+    return fig.update_layout(height=260 + 56 * len(found), margin={"l": 20}, title=_LEFT)
 
 
 def orders(name: str = "mmlu") -> go.Figure:
@@ -299,12 +312,11 @@ def orders(name: str = "mmlu") -> go.Figure:
         raise ValueError(f"unknown series {name!r}: choose one of {', '.join(SERIES)}")
     series = SERIES[name]
     made = analysis.backtest(series)
-    fig = figures.figure(
-        f"Forecasts of the next value: {series.text}", "", series.text, log_y=series.scale == "log"
-    )
+    fig = figures.figure(series.text[0].upper() + series.text[1:], log_y=series.scale == "log")
     fig.add_scatter(
         x=[point.when for point in series.points], y=[point.value for point in series.points],
-        text=[point.name for point in series.points], mode="lines+markers+text", textposition="top left",
+        text=[point.name for point in series.points], mode="lines+markers+text",
+        textposition=["bottom right", *["top left"] * (len(series.points) - 1)],
         name="what came", cliponaxis=False,
         line={"color": figures.COLORS["gray"]}, marker={"size": 9},
     )  # fmt: skip
@@ -321,84 +333,21 @@ def orders(name: str = "mmlu") -> go.Figure:
             x=list(MMLU_FORECASTS), y=list(MMLU_FORECASTS.values()), mode="markers", name="73 forecasters in 2021",
             marker={"symbol": "x", "color": figures.COLORS["green"], "size": 11},
         )  # fmt: skip
-    return fig
+    return fig.update_layout(title=_LEFT)
 
 
-def explorer(
-    name: str = "training_flops",
-    *,
-    n: int = 20_000,
-    seed: int = 0,
-    fixed: Mapping[str, float] | None = None,
-    n_frames: int = 17,
-) -> go.Figure:
-    """The whole forecast under one input: a slider sets it, all others stay uncertain. Needs no kernel.
+def _short(model: object) -> str:
+    """Return a model's name without that of its owner.
 
-    Parameters
-    ----------
-    name : str
-        An uncertain input of `data.INPUTS`, or "k" (1 to 10).
-    n, seed : int
-        Samples of a frame; all frames have the same draws of the other inputs.
-    fixed : mapping of str to float, optional
-        Other inputs to hold.
-    n_frames : int
-        Values of the input, evenly spaced in their logarithm from its 2nd percentile to the median and on to the 98th;
-        an even number is rounded up.
-
-    Returns
-    -------
-    Figure
-
-    Raises
-    ------
-    ValueError
-        If the input is unknown, or known for sure.
-
-    Examples
-    --------
-    >>> moving = explorer("speed", n=500, n_frames=3)
-    >>> moving.layout.meta["slider"]["values"]
-    ['0.00451', '5', '341']
+    >>> _short("EleutherAI/pythia-12b-deduped")
+    'pythia-12b-deduped'
     """
-    if name not in INPUTS or (name != "k" and INPUTS[name].low == INPUTS[name].high):
-        uncertain = [key for key, one in INPUTS.items() if key == "k" or one.low < one.high]
-        raise ValueError(
-            f"expected an input to move, one of {', '.join(uncertain)}; got {name!r}: choose another"
-        )
-    one = INPUTS[name]
-    low, high = (1.0, 10.0) if name == "k" else analysis.quantile(one, [0.02, 0.98]).tolist()
-    half = n_frames // 2 + 1
-    sides = [*np.geomspace(low, one.median, half).tolist(), *np.geomspace(one.median, high, half).tolist()]
-    values = sorted({float(f"{value:.6g}") for value in sides})
-    frames, sentences = [], []
-    for value in values:
-        table = analysis.monte_carlo(n, seed, fixed={**(fixed or {}), name: value})
-        frames.append(intervals(table, title=f"The forecast at one value of: {one.text}"))
-        sentences.append(_sentence(one.text, one.unit, value, table.set_index("quantity")))
-    start = min(range(len(values)), key=lambda at: abs(values[at] - one.median))
-    read = [f"{value:.3g}" for value in values]
-    return figures.slider(frames, read, label=f"{one.text} ({one.unit})", describe=sentences, start=start)
+    return str(model).rpartition("/")[2]
 
 
-def _sentence(text: str, unit: str, value: float, table: pd.DataFrame) -> str:
-    median, work = table["median"].to_dict(), table.loc["work_years"].to_dict()
-    return (
-        f"{text[0].upper()}{text[1:]}: {value:,.3g} {unit}. Then work for the training compute of 2030 is "
-        f"{_about(work['median'])} human-years ({_about(work['p05'])} to {_about(work['p95'])}), at "
-        f"{median['speed']:.3g} times human speed; sped up, the same hardware does "
-        f"{_about(median['fast_agent_years_in_time'])} human-years in {median['fast_days']:.2g} days."
-    )
-
-
-def _about(value: float) -> str:
-    """Two significant digits, without exponents.
-
-    >>> _about(1_326_555), _about(31.4), _about(0.00321)
-    ('1,300,000', '31', '0.0032')
-    """
-    two = float(f"{value:.1e}")
-    return f"{two:,.0f}" if two >= 10 else f"{two:.2g}"
+def _lines(label: str) -> str:
+    """Break a label of an axis into short lines, for a phone."""
+    return "<br>".join(textwrap.wrap(label, 26, break_on_hyphens=False))
 
 
 def _some(part: pd.DataFrame, what: str) -> pd.DataFrame:

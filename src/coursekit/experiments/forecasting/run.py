@@ -9,6 +9,7 @@ import torch
 
 from coursekit import hub, results
 from coursekit.experiments.forecasting import analysis
+from coursekit.experiments.forecasting import config as configs
 from coursekit.experiments.forecasting.config import ForecastingConfig
 from coursekit.experiments.forecasting.speed import time_batches, time_counts
 from coursekit.generate import memory_bandwidth
@@ -90,6 +91,20 @@ def run(
     return results.Run(header, table)
 
 
+def measure(name: str, folder: str | Path) -> results.Run:
+    """Make a run of `config.measured` again and keep it in `measured/`.
+
+    Parameters
+    ----------
+    name : str
+    folder : path
+        Where the run works; an interrupted one goes on from there.
+    """
+    made = run(configs.measured(name), folder=folder, resume=True, preset="measured")
+    results.write_measured(EXPERIMENT, name, made.header, made.rows)
+    return made
+
+
 def forecast_rows(n_samples: int, seed: int) -> list[Row]:
     """The intervals of every outcome of the forecast as rows."""
     found = analysis.monte_carlo(n_samples, seed)
@@ -102,6 +117,38 @@ def forecast_rows(n_samples: int, seed: int) -> list[Row]:
     ]
 
 
+def count_rows(name: str, counts: pd.DataFrame) -> list[Row]:
+    """The times of a model's counts, from `speed.time_counts`, and the line through them, as rows."""
+    fit = analysis.fit_speed(counts["n"], counts["seconds"])
+    words = analysis.words_per_minute(fit.tokens_per_second)
+    n = len(counts)
+    return [
+        *(_row(name, "count", "seconds", one["seconds"], one["n"]) for one in counts.to_dict("records")),
+        _row(name, "count, fit", "latency_seconds", fit.latency, n),
+        _row(name, "count, fit", "tokens_per_second", fit.tokens_per_second, n, fit.stderr),
+        _row(name, "count, fit", "words_per_minute", words, n),
+    ]
+
+
+def batch_rows(name: str, precision: str, batches: pd.DataFrame) -> list[Row]:
+    """The times of a model's batches in one precision, from `speed.time_batches`, as rows."""
+    rows: list[Row] = []
+    for one in batches.to_dict("records"):
+        at, n_read, n_written = (
+            f"{precision}, batch {one['batch_size']:.0f}",
+            one["n_prompt"],
+            one["n_decoded"],
+        )
+        rows += [
+            _row(name, f"prefill, {at}", "seconds", one["prefill_seconds"], n_read),
+            _row(name, f"prefill, {at}", "tokens_per_second", one["prefill_tokens_per_second"], n_read),
+            _row(name, f"decode, {at}", "seconds", one["pass_seconds"], n_written),
+            _row(name, f"decode, {at}", "tokens_per_second", one["tokens_per_second"], n_written),
+            _row(name, f"decode, {at}", "bandwidth_utilization", one["bandwidth_utilization"], n_written),
+        ]
+    return rows
+
+
 def speed_rows(name: str, config: ForecastingConfig, device: str, *, progress: bool = False) -> list[Row]:
     """Time one model: its counts in the first precision, its batches in all.
 
@@ -110,41 +157,23 @@ def speed_rows(name: str, config: ForecastingConfig, device: str, *, progress: b
     coursekit.hub.HubError
         If the model cannot be had.
     """
-    rows: list[Row] = []
-    tokenizer = hub.load_tokenizer(name)
-    rate = memory_bandwidth(device)
-
-    def add(
-        quantity: str, metric: str, value: float, n: int | None = None, stderr: float | None = None
-    ) -> None:
-        rows.append(results.row({"quantity": quantity, "model": name}, None, metric, value, stderr, n))
-
-    add("memory", "bytes_per_second", rate)
-    for number, precision in enumerate(config.precisions):
+    tokenizer, rate = hub.load_tokenizer(name), memory_bandwidth(device)
+    rows = [_row(name, "memory", "bytes_per_second", rate)]
+    for precision in config.precisions:
         model = hub.load_model(name, device=device, dtype=precision)
-        if number == 0:
-            counts = time_counts(model, tokenizer, config.lengths, progress=progress)
-            for one in counts.to_dict("records"):
-                add("count", "seconds", one["seconds"], int(one["n"]))
-            fit = analysis.fit_speed(counts["n"], counts["seconds"])
-            add("count, fit", "latency_seconds", fit.latency, len(counts))
-            add("count, fit", "tokens_per_second", fit.tokens_per_second, len(counts), fit.stderr)
-            add(
-                "count, fit",
-                "words_per_minute",
-                analysis.words_per_minute(fit.tokens_per_second),
-                len(counts),
-            )
-        found = time_batches(
+        if precision == config.precisions[0]:
+            rows += count_rows(name, time_counts(model, tokenizer, config.lengths, progress=progress))
+        batches = time_batches(
             model, tokenizer, config.batch_sizes, n_prompt=config.n_prompt, n_new=config.n_new, bandwidth=rate,
             progress=progress,
         )  # fmt: skip
-        for one in found.to_dict("records"):
-            at = f"{precision}, batch {one['batch_size']:.0f}"
-            add(f"prefill, {at}", "seconds", one["prefill_seconds"], int(one["n_prompt"]))
-            add(f"prefill, {at}", "tokens_per_second", one["prefill_tokens_per_second"], int(one["n_prompt"]))
-            add(f"decode, {at}", "seconds", one["pass_seconds"], int(one["n_decoded"]))
-            add(f"decode, {at}", "tokens_per_second", one["tokens_per_second"], int(one["n_decoded"]))
-            add(f"decode, {at}", "bandwidth_utilization", one["bandwidth_utilization"], int(one["n_decoded"]))
-        del model
+        rows += batch_rows(name, precision, batches)
+        del model  # before the next is loaded
     return rows
+
+
+def _row(
+    name: str, quantity: str, metric: str, value: float, n: float | None = None, stderr: float | None = None
+) -> Row:
+    keys = {"quantity": quantity, "model": name}
+    return results.row(keys, None, metric, value, stderr, None if n is None else int(n))
