@@ -103,7 +103,7 @@ def test_an_interrupted_run_says_how_to_go_on(toy, tmp_path, capsys):
         (["run", "toy"], "required: --out"),
         (["run", "grok", "--out", "x"], "invalid choice: 'grok'"),
         (["run", "toy", "--preset", "huge", "--out", "x"], "no preset 'huge': choose one of smoke, laptop"),
-        (["run", "toy", "--seed", "one", "--out", "x"], "invalid int value: 'one'"),
+        (["run", "toy", "--seed", "one", "--out", "x"], "expected seeds such as 7 or 0,1,2; got 'one'"),
         (["run", "toy", "--seed", "1", "--out", "x"], "toy has no random seed: leave --seed out"),
     ],
 )

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -655,9 +656,12 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_have_the_losses_of_one(kind: str, tmp_path: Path, root: Path) -> None:
-    """The shipped accelerate configurations, with an effective batch of 5 and of 2 documents on two processes."""
+@pytest.mark.parametrize(("kind", "n_machines"), [("ddp", 2), ("fsdp", 1)])
+def test_two_processes_have_the_losses_of_one(kind: str, n_machines: int, tmp_path: Path, root: Path) -> None:
+    """The shipped accelerate configurations, with an effective batch of 5 and of 2 documents on two processes.
+
+    Two machines are two launches that meet at a port, as on the site's page about more than one machine.
+    """
     shipped = Path(finetune_module.__file__).parent / "accelerate" / f"{kind}.yaml"
     (tmp_path / "script.py").write_text(PROCESSES)
     environment = {
@@ -667,9 +671,27 @@ def test_two_processes_have_the_losses_of_one(kind: str, tmp_path: Path, root: P
         "ACCELERATE_USE_CPU": "true",
     }
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(shipped)]
-    command += ["--main_process_port", "0", str(tmp_path / "script.py"), str(tmp_path)]
-    ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    port = "0"  # any free one
+    if n_machines > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        command += ["--num_machines", str(n_machines), "--main_process_ip", "127.0.0.1"]
+    command += ["--main_process_port", port]
+    launched = [
+        subprocess.Popen(
+            [*command, "--machine_rank", str(rank), str(tmp_path / "script.py"), str(tmp_path)],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(n_machines)
+    ]
+    for one in launched:
+        _, err = one.communicate(timeout=300)
+        assert one.returncode == 0, err[-3000:]
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["processes"] == 2
     assert found["wrapped"].startswith("FSDP") == (kind == "fsdp")

@@ -8,6 +8,7 @@ Read it in this order; every module imports only from below itself.
                        calendar | cohort | packet | adopt
     lab/               what a notebook needs: start, predict, check, progress; exercises, one file a week
     book/              what the site needs: figures and interactives that work offline
+    sweep.py           a run in parts, one a seed, on the machines of a Ray cluster
     experiments/       one folder a week, all alike:
       neural_networks/   README.md (reproduction card)  config.py  data.py  run.py  analysis.py  figures.py  measured/
       scaling_laws/      the same, for how the loss falls with size, data and compute

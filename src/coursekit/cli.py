@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from coursekit import experiments, results
+from coursekit import experiments, results, sweep
 from coursekit.book import repository
 from coursekit.hub import HubError
 from coursekit.lab.session import LABS
@@ -59,7 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = f"; go on with: coursekit {shlex.join(again)}" if arguments.command is run_experiment else ""
         print(f"coursekit: interrupted{how}", file=sys.stderr)
         return 130
-    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError, HubError) as error:
+    except (
+        ValueError,
+        OSError,
+        FloatingPointError,
+        ModuleNotFoundError,
+        HubError,
+        sweep.PartsFailed,
+    ) as error:
         print(f"coursekit: {error}", file=sys.stderr)
         return 2
 
@@ -86,14 +93,22 @@ def run_experiment(arguments: argparse.Namespace) -> int:
     if arguments.seed is not None:
         if not hasattr(config, "seeds"):
             raise ValueError(f"{arguments.experiment} has no random seed: leave --seed out")
-        config = replace(config, seeds=(arguments.seed,))
+        config = replace(config, seeds=arguments.seed)
+    if arguments.engine == "local" and arguments.address is not None:
+        raise ValueError("--address is that of a Ray cluster: add --engine ray, or leave it out")
+    if arguments.engine == "local" and (arguments.out / "parts").is_dir():
+        raise ValueError(f"the run in {arguments.out} was made in parts: add --engine ray to go on with it")
     _check_writable(arguments.out)
     cost = f"{_duration(module.MINUTES[arguments.preset])} on {module.HARDWARE[arguments.preset]}"
     name = f"{arguments.experiment}, preset {arguments.preset}, config {results.config_hash(config)}"
     print(f"{name}: about {cost}, into {arguments.out}", flush=True)
     _require(arguments.experiment)
-    experiment = importlib.import_module(f"coursekit.experiments.{arguments.experiment}.run")
-    run = experiment.run(config, folder=arguments.out, resume=arguments.resume, preset=arguments.preset)
+    how = {"folder": arguments.out, "resume": arguments.resume, "preset": arguments.preset}
+    if arguments.engine == "ray":
+        run = sweep.run_parts(arguments.experiment, config, address=arguments.address, **how)
+    else:
+        experiment = importlib.import_module(f"coursekit.experiments.{arguments.experiment}.run")
+        run = experiment.run(config, **how)
     print(
         f"Done: {len(run.rows):,} rows in {arguments.out / 'results.csv'}, described by run.json beside them."
     )
@@ -228,11 +243,22 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument(
                 "--preset", default="laptop", help="see `coursekit list` (default: laptop)"
             )
-            subparser.add_argument("--seed", type=int, help="one seed in place of the preset's own")
+            subparser.add_argument(
+                "--seed", type=_seeds, metavar="0,1,2", help="one or more in place of the preset's own"
+            )
             subparser.add_argument(
                 "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
             )
             subparser.add_argument("--resume", action="store_true", help="go on with the run in DIR")
+            subparser.add_argument(
+                "--engine",
+                choices=("local", "ray"),
+                default="local",
+                help="ray: a process for each seed, on this machine or, with --address, on many",
+            )
+            subparser.add_argument(
+                "--address", metavar="HOST:PORT", help="of a Ray cluster that this machine belongs to"
+            )
         elif command is calendar:
             subparser.add_argument(
                 "start", metavar="YYYY-MM-DD", help="the first meeting is then or soon after"
@@ -268,6 +294,13 @@ def _experiments() -> list[str]:
 
 def _config(experiment: str) -> ModuleType:
     return importlib.import_module(f"coursekit.experiments.{experiment}.config")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected seeds such as 7 or 0,1,2; got {text!r}") from None
 
 
 def _date(text: str) -> date:

@@ -179,6 +179,14 @@ def _measured() -> dict[str, InverseScalingConfig]:
 MEASURED: tuple[str, ...] = tuple(_measured())
 """Names of the runs in `measured/`."""
 
+
+def parts(config: InverseScalingConfig) -> dict[str, InverseScalingConfig]:
+    """Independent runs: the suite of each seed, and each published model."""
+    seeds = config.seeds if config.widths else ()
+    suites = {f"seed-{seed}": replace(config, seeds=(seed,), models=()) for seed in seeds}
+    return suites | {name: replace(config, widths=(), models=(name,)) for name in config.models}
+
+
 MINUTES: dict[str, float] = {"smoke": 0.3, "laptop": 1.5, "colab": 15, "paper": 2500}
 """Expected minutes of one run of the preset on the hardware of `HARDWARE`."""
 

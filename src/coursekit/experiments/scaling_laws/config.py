@@ -224,6 +224,12 @@ def _measured() -> dict[str, ScalingLawsConfig]:
 MEASURED: tuple[str, ...] = (*_measured(), "published")
 """Names of the runs in `measured/`; "published" holds what was computed from the published points, see the card."""
 
+
+def parts(config: ScalingLawsConfig) -> dict[str, ScalingLawsConfig]:
+    """Nothing to cut: the fits and the prediction are made from the models of all seeds."""
+    return {"whole": config}
+
+
 MINUTES: dict[str, float] = {"smoke": 0.1, "laptop": 1.5, "colab": 15, "paper": 1e7}
 """Expected minutes of one run of the preset on the hardware of `HARDWARE`."""
 
