@@ -10,11 +10,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 8000
 COLAB_IMAGE ?= us-docker.pkg.dev/colab-images/public/cpu-runtime
-# One thread a process: the processes share the cores, and two threads on a busy core are slower than one
+# One thread a process, one process a core: two threads on a busy core are slower than one. "auto" would take half of a
+# runner's cores, for which it counts each pair of hyperthreads once.
 TEST_SETTINGS := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 PYTEST := $(TEST_SETTINGS) $(RUN) -m pytest
+WORKERS := -n logical
+# The cells of a notebook stay together (tests/labs/conftest.py); whole runs of a lab, the longest tests, come first
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 120 $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help environment book serve test lint types contracts unit labs site colab runtime report browser room bench adopt clean
+.PHONY: help environment book serve test lint types contracts unit labs site colab runtime report browser room bench evidence freshness adopt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,21 +53,20 @@ contracts: environment ## who may import whom
 unit: environment ## unit tests, doctests, shapes checked at run time
 	@echo "[unit] pytest"
 	@$(PYTEST) src tests --ignore=tests/site --ignore=tests/labs --doctest-modules \
-	  --jaxtyping-packages=coursekit,tests.typecheck -n auto
+	  --jaxtyping-packages=coursekit,tests.typecheck $(WORKERS) --dist worksteal
 
 labs: environment ## every lab from top to bottom at the smoke preset
 	@echo "[labs] pytest with nbval"
-	@COURSEKIT_PRESET=smoke $(PYTEST) labs tests/labs --nbval-lax --nbval-current-env --nbval-cell-timeout 120 \
-	  -n auto --dist loadfile
+	@COURSEKIT_PRESET=smoke $(PYTEST) tests/labs labs $(NBVAL)
 
 site: book ## the built site in a real browser with the network blocked
 	@echo "[site] pytest with chromium"
-	@$(PYTEST) tests/site -n auto --dist worksteal
+	@$(PYTEST) tests/site $(WORKERS) --dist worksteal
 
 colab: ## labs, figures and records on the older packages that Colab has (not part of make test)
 	@$(PYTHON) src/coursekit/book/environment.py .venv-colab --requirements tests/labs/colab.txt
-	@COURSEKIT_PRESET=smoke $(TEST_SETTINGS) .venv-colab/bin/python -m pytest labs tests/lab tests/labs \
-	  tests/test_figures.py tests/test_results.py --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -n auto --dist loadfile
+	@COURSEKIT_PRESET=smoke $(TEST_SETTINGS) .venv-colab/bin/python -m pytest tests/labs tests/lab labs \
+	  tests/test_figures.py tests/test_results.py $(NBVAL)
 
 runtime: ## every lab in Colab's own public image (needs Docker and 40 GB of disk; GitHub runs it weekly)
 	@mkdir -p _build
@@ -81,6 +84,12 @@ room: ## on GitHub's runner, make room for Colab's image
 
 bench: environment ## speed of the stacked sweep, side by side with plain loops
 	@$(RUN) -m tests.bench
+
+evidence: environment ## write chapters/evidence.md from the measured runs
+	@$(RUN) -m coursekit.book.evidence
+
+freshness: environment ## run the labs at PRESET=smoke and record what they took (LABS=05_grokking,... for some)
+	@$(RUN) -m coursekit.book.freshness --preset $(or $(PRESET),smoke) $(if $(LABS),--labs=$(LABS))
 
 adopt: ## make a copy your own: REPOSITORY=OWNER/NAME TITLE="..." WEEKS=2,5,6 (each of them may be left out)
 	@$(or $(PYTHON),python3) src/coursekit/book/repository.py $(if $(REPOSITORY),--repository="$$REPOSITORY") \

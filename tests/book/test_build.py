@@ -40,6 +40,8 @@ def fake_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, li
     def run(command: list[str], settings: dict[str, str], *, seconds_file: Path) -> int:
         commands.append(command)
         assert settings["COURSEKIT_PRESET"] == "laptop"
+        if command[1] == "-m":
+            return int((tmp_path / "failing").exists())
         (tmp_path / "_build" / "html").mkdir(parents=True, exist_ok=True)
         (tmp_path / "_build" / "html" / "index.html").write_text("")
         (tmp_path / "_build" / ".jupyter_cache").mkdir(exist_ok=True)
@@ -53,8 +55,9 @@ def test_unchanged_book_is_not_built_again(fake_book: tuple[Path, list[list[str]
     root, commands = fake_book
     assert build.build(root) == 0
     assert build.build(root) == 0
-    assert len(commands) == 1
-    assert commands[0][2:5] == ["-W", "-n", "--keep-going"]
+    assert len(commands) == 2
+    assert commands[0][1:] == ["-m", "coursekit.book.execute", str(root)]
+    assert commands[1][2:5] == ["-W", "-n", "--keep-going"]
 
 
 def test_a_changed_page_keeps_the_cache_and_changed_code_wipes_it(
@@ -70,7 +73,7 @@ def test_a_changed_page_keeps_the_cache_and_changed_code_wipes_it(
     (root / "src" / "coursekit" / "model.py").write_text("x = 1")
     build.build(root)
     assert not mark.exists()
-    assert len(commands) == 3
+    assert len(commands) == 6
 
 
 def test_a_failed_build_is_not_taken_for_a_site(fake_book: tuple[Path, list[list[str]]]) -> None:
@@ -78,7 +81,14 @@ def test_a_failed_build_is_not_taken_for_a_site(fake_book: tuple[Path, list[list
     (root / "broken").touch()
     assert build.build(root) == 1
     assert build.build(root) == 1
-    assert len(commands) == 2
+    assert len(commands) == 4
+
+
+def test_a_page_that_fails_fails_the_build(fake_book: tuple[Path, list[list[str]]]) -> None:
+    root, commands = fake_book
+    (root / "failing").touch()
+    assert build.build(root) == 1
+    assert len(commands) == 1
 
 
 def test_a_command_is_run_and_its_time_remembered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,9 @@ def test_every_week_has_a_whole_packet_without_answers_or_markup(copy: Path, wee
     guided = chapter.split("## Guided reading")[1].split("\n## ")[0]
     assert len(found.questions) == len(re.findall(r"^\d+\. ", guided, re.MULTILINE)) >= 5
     assert len(found.discussion) == len(re.findall(r"^\*\*\d+\. ", plan, re.MULTILINE)) >= 5
-    assert re.findall(r"^\*\*\d+\. .*\n(?!:).*", plan, re.MULTILINE) == []  # its answer would not be set apart
+    assert (
+        re.findall(r"^\*\*\d+\. .*\n(?!:).*", plan, re.MULTILINE) == []
+    )  # its answer would not be set apart
     text = BeautifulSoup(packet.packet_html(found), "html.parser").body.get_text()
     assert not re.search(r"Listen for|\{[a-z:]+\}|\]\(|\*\*|\.md|\$", text)
     assert f"Week {week}" in text

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,62 +53,62 @@ def marks_in(box: Locator) -> str:
     return "\n".join(marks)
 
 
-class Sliders:
-    """What holds for every slider figure, wherever it stands."""
+def check_keyboard(page: Page) -> None:
+    """Move every slider figure by its keys."""
+    for box in sliders(page):
+        control = box.get_by_role("slider")
+        control.focus()
+        page.keyboard.press("Home")
+        expect(control).to_have_value("0")
+        first, spoken = drawn(box), control.get_attribute("aria-valuetext")
+        page.keyboard.press("ArrowRight")
+        expect(control).to_have_value("1")
+        assert control.get_attribute("aria-valuetext") not in (None, spoken)
+        expect(box.locator(".ck-value")).to_have_text(str(control.get_attribute("aria-valuetext")))
+        drawn(box)
+        page.keyboard.press("End")
+        expect(control).to_have_value(str(control.get_attribute("max")))
+        assert drawn(box) != first
 
-    def test_keyboard_moves_the_marks(self, opened: Page, site: Site) -> None:
-        for box in sliders(opened):
-            control = box.get_by_role("slider")
-            control.focus()
-            opened.keyboard.press("Home")
-            expect(control).to_have_value("0")
-            first, spoken = drawn(box), control.get_attribute("aria-valuetext")
-            opened.keyboard.press("ArrowRight")
-            expect(control).to_have_value("1")
-            assert control.get_attribute("aria-valuetext") not in (None, spoken)
-            expect(box.locator(".ck-value")).to_have_text(str(control.get_attribute("aria-valuetext")))
-            drawn(box)
-            opened.keyboard.press("End")
-            expect(control).to_have_value(str(control.get_attribute("max")))
-            assert drawn(box) != first
-        assert site.failures == []
 
-    def test_mouse_moves_the_marks(self, opened: Page, site: Site) -> None:
-        for box in sliders(opened):
-            control = box.get_by_role("slider")
-            control.scroll_into_view_if_needed()
-            at = control.bounding_box()
-            marks = []
-            for place in (2, at["width"] - 2):
-                opened.mouse.click(at["x"] + place, at["y"] + at["height"] / 2)
-                marks.append((control.input_value(), drawn(box)))
-            assert [value for value, _ in marks] == ["0", control.get_attribute("max")]
-            assert marks[0] != marks[1]
-        assert site.failures == []
+def check_mouse(page: Page) -> None:
+    """Move every slider figure by two clicks."""
+    for box in sliders(page):
+        control = box.get_by_role("slider")
+        control.scroll_into_view_if_needed()
+        at = control.bounding_box()
+        marks = []
+        for place in (2, at["width"] - 2):
+            page.mouse.click(at["x"] + place, at["y"] + at["height"] / 2)
+            marks.append((control.input_value(), drawn(box)))
+        assert [value for value, _ in marks] == ["0", control.get_attribute("max")]
+        assert marks[0] != marks[1]
 
-    def test_a_screen_reader_gets_a_name_and_what_is_shown(self, opened: Page) -> None:
-        for box in sliders(opened):
-            control = box.get_by_role("slider")
-            expect(control).to_have_accessible_name(re.compile(r"\w"))
-            expect(box.get_by_role("group").first).to_have_accessible_name(re.compile(r"\w"))
-            expect(box.get_by_role("button", name=re.compile("^Play: "))).to_have_count(1)
-            sentence = box.locator(".ck-sentence span")
-            if sentence.count():
-                control.press("Home")
-                before = sentence.inner_text()
-                expect(control).to_have_accessible_description(before)
-                control.press("End")
-                expect(sentence).not_to_have_text(before)
-                expect(box.locator("[aria-live=polite]")).to_have_text(sentence.inner_text())
+
+def check_screen_reader(page: Page) -> None:
+    """See that every slider figure has names, and says what it shows."""
+    for box in sliders(page):
+        control = box.get_by_role("slider")
+        expect(control).to_have_accessible_name(re.compile(r"\w"))
+        expect(box.get_by_role("group").first).to_have_accessible_name(re.compile(r"\w"))
+        expect(box.get_by_role("button", name=re.compile("^Play: "))).to_have_count(1)
+        sentence = box.locator(".ck-sentence span")
+        if sentence.count():
+            control.press("Home")
+            before = sentence.inner_text()
+            expect(control).to_have_accessible_description(before)
+            control.press("End")
+            expect(sentence).not_to_have_text(before)
+            expect(box.locator("[aria-live=polite]")).to_have_text(sentence.inner_text())
 
 
 @pytest.mark.parametrize("name", PAGES)
-class TestEveryPage(Sliders):
-    """Chapters and labs as they were built."""
-
-    @pytest.fixture
-    def opened(self, site: Site, name: str) -> Page:
-        return site.open(name)
+def test_sliders_of_every_page_as_it_was_built(site: Site, name: str) -> None:
+    page = site.open(name)
+    check_keyboard(page)
+    check_mouse(page)
+    check_screen_reader(page)
+    assert site.failures == []
 
 
 def facts(n: int = 6) -> Figure:
@@ -169,8 +170,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class TestTinyPage(Sliders):
+class TestTinyPage:
     """The same, and more, on a page of two figures whose frames are known."""
+
+    @pytest.mark.parametrize("check", [check_keyboard, check_mouse, check_screen_reader])
+    def test_sliders(self, opened: Page, site: Site, check: Callable[[Page], None]) -> None:
+        check(opened)
+        assert site.failures == []
 
     @pytest.fixture
     def address(self, folder: Path) -> str:

@@ -1,7 +1,7 @@
 """Build the site: ``python -m coursekit.book.build``, from the repository root.
 
-Every lab and every page with code is executed once at the laptop preset and kept in a cache, which is thrown
-away when the package's source or a pinned version changes: the cache itself only notices changed cells.
+Every lab and every page with code is executed once at the laptop preset, one page a core, and kept in a cache,
+which is thrown away when the package's source or a pinned version changes: the cache itself only notices changed cells.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ BOOK_FILES = ("_config.yml", "_toc.yml", "references.bib")
 BOOK_FOLDERS = ("chapters", "labs")
 SETTINGS = {
     "COURSEKIT_PRESET": "laptop",
+    "OMP_NUM_THREADS": "1",  # a page a core
     "PLOTLY_RENDERER": "plotly_mimetype",  # JSON, drawn by plotly_figures.js: the script is not in every page
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
@@ -102,17 +103,22 @@ def build(root: Path) -> int:
     say(f"running the labs at the {preset} preset and building the site")
     home = out / "home"  # progress and predictions of a student who has not started
     shutil.rmtree(home, ignore_errors=True)
-    command = [
-        str(Path(sys.executable).parent / "jupyter-book"),
-        "build",
-        "-W",
-        "-n",
-        "--keep-going",
-        str(root),
-    ]
-    status = run_with_progress(
-        command, {**os.environ, **SETTINGS, "COURSEKIT_HOME": str(home)}, seconds_file=out / "seconds.txt"
-    )
+    steps = {
+        "pages": [sys.executable, "-m", "coursekit.book.execute", str(root)],
+        "site": [
+            str(Path(sys.executable).parent / "jupyter-book"),
+            "build",
+            "-W",
+            "-n",
+            "--keep-going",
+            str(root),
+        ],
+    }
+    settings = {**os.environ, **SETTINGS, "COURSEKIT_HOME": str(home)}
+    for step, command in steps.items():
+        status = run_with_progress(command, settings, seconds_file=out / f"{step}_seconds.txt")
+        if status:
+            break
     if status:
         say(f"the build FAILED after {time.monotonic() - start:.0f} s: see the warnings above")
         return status

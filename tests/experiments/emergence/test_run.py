@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +17,7 @@ from coursekit.experiments.emergence.config import EmergenceConfig, Ladder, Prom
 from coursekit.experiments.emergence.data import make_problems
 from coursekit.experiments.emergence.run import make_stack, network_shape, run, run_prompting, score_network
 from coursekit.model import Transformer
+from tests.processes import kill
 
 TINY = EmergenceConfig(
     ladders=(
@@ -180,28 +176,16 @@ def test_training_problems_are_scored_from_all_of_them(monkeypatch: pytest.Monke
     assert np.ptp(trained) > 0.9 * np.ptp(its.train)
 
 
-KILLED = """
-import sys
-from coursekit.experiments.emergence.run import run
-from tests.experiments.emergence.test_run import LONG
-run(LONG, folder=sys.argv[1], progress=False, n_workers=1, checkpoint_seconds=0.0)
-"""
 LONG = replace(TINY, ladders=(replace(TINY.ladders[1], widths=(4, 8), n_steps=160),))
+
+
+def run_to_be_killed(folder: Path) -> None:
+    run(LONG, folder=folder, progress=False, n_workers=1, checkpoint_seconds=0.0)
 
 
 def test_a_killed_run_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(folder)], env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    try:
-        for _ in range(600):
-            if list(folder.glob("checkpoints/*/step-*.json")) or process.poll() is not None:
-                break
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    kill(run_to_be_killed, folder, when=lambda: list(folder.glob("checkpoints/*/step-*.json")))
     assert not results.read_run(folder).header.complete
     resumed = quiet(LONG, folder=folder, resume=True)
     whole = quiet(LONG)

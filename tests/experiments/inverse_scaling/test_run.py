@@ -7,11 +7,7 @@ import math
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +26,7 @@ from coursekit.experiments.inverse_scaling import run as module
 from coursekit.experiments.inverse_scaling.config import InverseScalingConfig
 from coursekit.experiments.inverse_scaling.run import run, run_published
 from coursekit.model import Transformer, to_transformers
+from tests.processes import kill
 
 TINY = replace(configs.smoke(), widths=(8, 16), n_tokens=33_000, n_bytes=500_000, n_checkpoints=3, n_items=4)
 DATA = Path(os.environ.get("COURSEKIT_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -178,26 +175,19 @@ def test_the_first_losses_of_the_smoke_preset(monkeypatch: pytest.MonkeyPatch) -
 KILLED = replace(TINY, n_tokens=13_000)
 
 
-def killed_after(folder: Path, seconds: float, call: str, alive: Callable[[], object]) -> None:
-    """Start a run in a process of its own and kill it without warning, some time after the first sign of life."""
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        f"from tests.experiments.inverse_scaling import test_run as t; folder = Path(sys.argv[2]); {call}"
-    )
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder)], cwd=root)
-    while not alive() and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def run_to_be_killed(folder: Path) -> None:
+    quiet(KILLED, folder=folder, resume=True, checkpoint_seconds=0.0, keep_weights=True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_a_killed_run_resumes_to_the_same_rows_and_weights_bit_for_bit(tmp_path: Path) -> None:
     whole = quiet(KILLED, keep_weights=True)
-    call = "t.quiet(t.KILLED, folder=folder, resume=True, checkpoint_seconds=0.0, keep_weights=True)"
-    killed_after(tmp_path, random.uniform(0, 0.1), call, lambda: list(tmp_path.glob("checkpoints/*/*.json")))
+    kill(
+        run_to_be_killed,
+        tmp_path,
+        when=lambda: list(tmp_path.glob("checkpoints/*/*.json")),
+        after=random.uniform(0, 0.1),
+    )
     assert not results.read_run(tmp_path).header.complete, "it ended before it was killed"
     resumed = quiet(KILLED, folder=tmp_path, resume=True, keep_weights=True)
     assert resumed.rows.equals(whole.rows)
@@ -306,7 +296,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(
 ) -> None:
     folder = tmp_path / "run"
     whole = run_published(MODELS, STEPS, TASKS, progress=False)
-    killed_after(folder, 0.5, "t.slow_published(folder)", lambda: n_rows(folder) > 0)
+    kill(slow_published, folder, when=lambda: n_rows(folder) > 0, after=0.5)
     before = results.read_run(folder)
     assert not before.header.complete
     assert 0 < len(before.rows) < 12

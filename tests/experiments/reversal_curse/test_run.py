@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +16,7 @@ from coursekit.experiments.reversal_curse import config as configs
 from coursekit.experiments.reversal_curse import run as module
 from coursekit.experiments.reversal_curse.config import ReversalCurseConfig
 from coursekit.experiments.reversal_curse.run import run
+from tests.processes import kill
 
 GOLDEN_LOSSES = [6.62526, 5.57724, 4.46033]
 GOLDEN_LOG_PROB = -50.33121
@@ -161,23 +157,16 @@ def test_rows_that_an_interrupted_resume_did_not_reach_are_kept(tiny: ReversalCu
     assert len(module._collect({(0, "all"): [], (1, "all"): first}, rows)) == len(first)
 
 
+def run_to_be_killed(config: ReversalCurseConfig, folder: Path) -> None:
+    quiet(config, folder=folder, checkpoint_seconds=0)
+
+
 def test_a_killed_run_loses_at_most_one_checkpoint(tiny: ReversalCurseConfig, tmp_path: Path) -> None:
-    config = replace(tiny, n_steps=60, eval_every=20)
-    script = textwrap.dedent(f"""
-        from coursekit.experiments.reversal_curse.config import ReversalCurseConfig
-        from coursekit.experiments.reversal_curse.run import run
-        run({config!r}, folder={str(tmp_path)!r}, progress=False, checkpoint_seconds=0)
-    """)
-    process = subprocess.Popen([sys.executable, "-c", script])
+    config = replace(tiny, n_steps=24, eval_every=8)
     place = tmp_path / "checkpoints" / "all-0"
-    for _ in range(1200):
-        if len(list(place.glob("step-*.json"))) >= 2 or process.poll() is not None:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill(run_to_be_killed, config, tmp_path, when=lambda: len(list(place.glob("step-*.json"))) >= 2)
     reached = max(int(path.stem.removeprefix("step-")) for path in place.glob("step-*.json"))
-    assert 0 < reached < 60
+    assert 0 < reached < 24
     made = quiet(config, folder=tmp_path, resume=True)
     same_rows(made.rows, quiet(config).rows)
     assert results.read_run(tmp_path).header.complete

@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +27,7 @@ from coursekit.experiments.reversal_dynamics.config import ReversalDynamicsConfi
 from coursekit.experiments.reversal_dynamics.data import make_sentences
 from coursekit.experiments.reversal_dynamics.run import run
 from coursekit.stack import Stack
+from tests.processes import kill
 
 TINY = replace(configs.smoke(), vocab_size=40, n_epochs=6, eval_every=3)
 
@@ -296,31 +293,26 @@ def test_the_first_losses_of_the_smoke_preset() -> None:
 KILLED = replace(TINY, n_epochs=200, eval_every=5, dropout=0.1)
 
 
-def killed_after(folder: Path, seconds: float, name: str) -> None:
-    """Start a run in a process of its own and kill it without warning."""
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from tests.experiments.reversal_dynamics import test_run as t;"
-        "t.quiet(getattr(t, sys.argv[3]), folder=Path(sys.argv[2]), resume=True, checkpoint_seconds=0.0)"
-    )
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(folder), name], cwd=root)
-    while not list(folder.glob("checkpoints/*/*.json")) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
 KILLED_BILINEAR = replace(configs.bilinear(TINY), n_epochs=600, eval_every=5)
 
 
+def run_to_be_killed(config: ReversalDynamicsConfig, folder: Path) -> None:
+    quiet(config, folder=folder, resume=True, checkpoint_seconds=0.0)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
-@pytest.mark.parametrize("name", ["KILLED", "KILLED_BILINEAR"])
-def test_a_killed_run_resumes_to_the_same_rows_bit_for_bit(tmp_path: Path, name: str) -> None:
-    config = globals()[name]
+@pytest.mark.parametrize("config", [KILLED, KILLED_BILINEAR], ids=["transformer", "bilinear"])
+def test_a_killed_run_resumes_to_the_same_rows_bit_for_bit(
+    tmp_path: Path, config: ReversalDynamicsConfig
+) -> None:
     whole = quiet(config)
-    killed_after(tmp_path, random.uniform(0, 0.1), name)
+    kill(
+        run_to_be_killed,
+        config,
+        tmp_path,
+        when=lambda: list(tmp_path.glob("checkpoints/*/*.json")),
+        after=random.uniform(0, 0.1),
+    )
     assert not results.read_run(tmp_path).header.complete, "it ended before it was killed"
     resumed = quiet(config, folder=tmp_path, resume=True)
     assert resumed.rows.equals(whole.rows)

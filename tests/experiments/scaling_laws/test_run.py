@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +22,7 @@ from coursekit.experiments.scaling_laws import config as configs
 from coursekit.experiments.scaling_laws import run as module
 from coursekit.experiments.scaling_laws.config import ScalingLawsConfig
 from coursekit.model import Transformer
+from tests.processes import kill
 
 TINY = replace(
     configs.smoke(),
@@ -208,20 +206,18 @@ def test_a_gpu_trains_all_of_a_width_together() -> None:
     assert [len(group) for group in module._group(runs, "cpu")] == [1] * len(runs)
 
 
+def run_to_be_killed(folder: Path) -> None:
+    quiet(TINY, folder=folder, checkpoint_seconds=0.0)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 def test_a_killed_run_resumes_to_the_same_rows_bit_for_bit(tiny: results.Run, tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "from tests.experiments.scaling_laws import test_run as t;"
-        "t.quiet(t.TINY, folder=Path(sys.argv[2]), checkpoint_seconds=0.0)"
+    kill(
+        run_to_be_killed,
+        tmp_path,
+        when=lambda: list(tmp_path.glob("checkpoints/*/*.json")),
+        after=random.uniform(0, 0.02),
     )
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen([sys.executable, "-c", script, str(root), str(tmp_path)], cwd=root)
-    while not list(tmp_path.glob("checkpoints/*/*.json")) and process.poll() is None:
-        time.sleep(0.005)
-    time.sleep(random.uniform(0, 0.02))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     assert not results.read_run(tmp_path).header.complete, "it ended before it was killed"
     resumed = quiet(TINY, folder=tmp_path, resume=True)
     pd.testing.assert_frame_equal(resumed.rows, tiny.rows)
