@@ -218,6 +218,24 @@ def test_experiments_say_how_their_configs_are_cut():
     assert len(sweep.split("inverse_scaling", inverse_scaling.paper())) == 8
 
 
+def test_parts_never_share_a_folder():
+    config = replace(inverse_scaling.smoke(), widths=(), models=("owner/one", "owner-one"))
+    with pytest.raises(ValueError, match="parts whose names differ as folders, got owner/one, owner-one"):
+        sweep.split("inverse_scaling", config)
+
+
+def test_an_error_without_words_is_told_by_its_name():
+    assert sweep._reason(MemoryError()) == "MemoryError: it says nothing more"
+    assert sweep._reason(ValueError("\nfirst line\nsecond")) == "ValueError: first line"
+
+
+@pytest.mark.parametrize("experiment", cli._experiments())
+def test_a_run_of_which_no_part_began_is_kept(tmp_path, experiment):
+    header = results.new_header(experiment, "smoke", {}, None)
+    results.write_run(tmp_path, *sweep._join(ray, header, tmp_path, ["whole"]))
+    assert results.read_run(tmp_path).rows.empty
+
+
 @pytest.mark.parametrize("experiment", cli._experiments())
 def test_every_preset_of_every_experiment_can_be_cut(experiment):
     config = cli._config(experiment)

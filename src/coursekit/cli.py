@@ -8,6 +8,7 @@ run one.
 
 import argparse
 import importlib
+import io
 import os
 import pkgutil
 import platform
@@ -46,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Examples
     --------
     >>> main(["list"])
-    emergence
+    neural_networks
     ...
     0
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a foreign file's name may be no text
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(words)
     try:
@@ -289,7 +292,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _experiments() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__) if module.ispkg)
+    names = [module.name for module in pkgutil.iter_modules(experiments.__path__) if module.ispkg]
+    return sorted(names, key=lambda name: LABS[name].week if name in LABS else 99)
 
 
 def _config(experiment: str) -> ModuleType:

@@ -99,6 +99,26 @@ class Run:
     networks: Sequence[Any] = ()
 
 
+def columns(experiment: str) -> list[str]:
+    """Key columns of an experiment, then value columns, each once.
+
+    Parameters
+    ----------
+    experiment : str
+        One of `KEYS`.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> columns("forecasting")
+    ['quantity', 'model', 'n', 'metric', 'value', 'stderr']
+    """
+    return list(dict.fromkeys([*KEYS[experiment], *VALUE_COLUMNS]))
+
+
 def config_hash(config: Any) -> str:
     """Name a configuration by the first 12 hexadecimal digits of the SHA-256 of its sorted JSON.
 
@@ -351,7 +371,7 @@ def claim(folder: str | Path, header: Header, resume: bool) -> Header:
             f"{folder} holds a run already; go on with it by resume (--resume), or choose another folder"
         )
     if not (folder / _HEADER_FILE).exists():
-        write_run(folder, header, pd.DataFrame(columns=_columns(header.experiment)))
+        write_run(folder, header, pd.DataFrame(columns=columns(header.experiment)))
         return header
     before = read_run(folder).header
     if before.config_hash != header.config_hash:
@@ -477,16 +497,11 @@ def _read(header_path: Path, rows_path: Path) -> Run:
     return Run(header, _typed(rows, header.experiment, str(rows_path)))
 
 
-def _columns(experiment: str) -> list[str]:
-    """Key columns, then value columns, each once."""
-    return list(dict.fromkeys([*KEYS[experiment], *VALUE_COLUMNS]))
-
-
 def _typed(rows: pd.DataFrame, experiment: str, where: str) -> pd.DataFrame:
     """Check the columns; put them in order, with one type each."""
     if experiment not in KEYS:
         raise ValueError(f"unknown experiment {experiment!r}: choose one of {', '.join(KEYS)}")
-    expected = _columns(experiment)
+    expected = columns(experiment)
     missing = [column for column in expected if column not in rows]
     foreign = [str(column) for column in rows if column not in expected]
     if missing or foreign:

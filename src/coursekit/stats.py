@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +78,56 @@ def bootstrap_interval(
     # Whole order statistics: interpolating towards infinity would give NaN.
     low, high = np.quantile(statistic(draws, axis=1), [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return Interval(float(statistic(sample, axis=0)), float(low), float(high))
+
+
+def at_the_end(rows: pd.DataFrame, metric: str, groups: Sequence[str]) -> pd.DataFrame:
+    """Mean of a metric over seeds, each at its last measured step, with a 95 % bootstrap interval.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        With the columns `seed`, `step`, `metric` and `value`, of one run, or of several with columns that tell them
+        apart.
+    metric : str
+    groups : sequence of str
+        The columns that tell apart what is not averaged.
+
+    Returns
+    -------
+    DataFrame
+        One row for each of `groups`: `mean`, `low`, `high`, `lowest` and `highest` seed, `n` seeds, `step`.
+
+    Raises
+    ------
+    ValueError
+        If the rows do not have the metric or a column.
+
+    Examples
+    --------
+    >>> keys = dict(seed=0, split="val", metric="accuracy")
+    >>> rows = pd.DataFrame([{**keys, "step": 0, "value": 0.1}, {**keys, "step": 600, "value": 0.9}])
+    >>> at_the_end(rows, "accuracy", ["split"])[["split", "mean", "step"]].values.tolist()
+    [['val', 0.9, 600]]
+    """
+    missing = [name for name in ("seed", "step", "metric", "value", *groups) if name not in rows]
+    if missing:
+        raise ValueError(
+            f"expected rows with the columns {', '.join(missing)}, got none: add them with assign"
+        )
+    chosen = rows[rows["metric"] == metric]
+    if chosen.empty:
+        there = ", ".join(sorted({str(name).partition("[")[0] for name in rows["metric"]})) or "none"
+        raise ValueError(f"expected rows of {metric}, got only {there}: choose one of these")
+    table = []
+    for names, part in chosen.groupby(list(groups), sort=False):
+        last = part[part["step"] == part.groupby("seed")["step"].transform("max")]
+        values = last["value"].to_numpy(float)
+        mean, low, high = bootstrap_interval(values)
+        ends = dict(mean=mean, low=low, high=high, lowest=values.min(), highest=values.max())
+        table.append(
+            dict(zip(groups, names, strict=True)) | ends | {"n": len(values), "step": last["step"].max()}
+        )
+    return pd.DataFrame(table)
 
 
 def proportion_stderr(successes: int, n: int) -> float:

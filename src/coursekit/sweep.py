@@ -53,6 +53,11 @@ def split(experiment: str, config: Any) -> dict[str, Any]:
     dict
         Name of a part, which is also that of its folder → its config.
 
+    Raises
+    ------
+    ValueError
+        If two parts would have the same folder.
+
     Examples
     --------
     >>> from coursekit.experiments.grokking.config import smoke
@@ -62,7 +67,12 @@ def split(experiment: str, config: Any) -> dict[str, Any]:
     module = _module(experiment, "config")
     if hasattr(module, "parts"):
         parts = module.parts(config)
-        return {re.sub(r"[^\w.-]+", "-", name): part for name, part in parts.items()}
+        named = {re.sub(r"[^\w.-]+", "-", name): part for name, part in parts.items()}
+        if len(named) < len(parts):
+            raise ValueError(
+                f"expected parts whose names differ as folders, got {', '.join(parts)}: rename some"
+            )
+        return named
     if "seed" in results.KEYS[experiment]:
         return {f"seed-{seed}": replace(config, seeds=(seed,)) for seed in config.seeds}
     return {"whole": config}
@@ -311,10 +321,9 @@ def _join(
         if (place / _DONE_FILE).exists():
             node = json.loads((place / _DONE_FILE).read_bytes())["node"]
             machines.setdefault(node, {**part.header.hardware, "parts": []})["parts"].append(name)
-    rows = pd.DataFrame(columns=[*results.KEYS[header.experiment], *results.VALUE_COLUMNS])
-    if (
-        tables
-    ):  # what does not depend on the part, such as a regression on published numbers, is in each of them
+    rows = pd.DataFrame(columns=results.columns(header.experiment))
+    # What does not depend on the part, such as a regression on published numbers, is in each of them
+    if tables:
         rows = pd.concat(tables).drop_duplicates(keep="last", ignore_index=True)
     hardware = {**header.hardware, "engine": f"ray {ray.__version__}", "nodes": list(machines.values())}
     peak = max(peaks, default=0) or header.peak_memory_bytes
@@ -328,7 +337,8 @@ def _alive(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _reason(error: Exception) -> str:
     """The error of the part itself in one line, without Ray's wrapping and the traceback."""
     cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+    first, *_ = str(cause).strip().splitlines() or ["it says nothing more"]
+    return f"{type(cause).__name__}: {first}"
 
 
 def _module(experiment: str, name: str) -> ModuleType:

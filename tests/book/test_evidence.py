@@ -86,6 +86,26 @@ def test_a_reversal_that_is_learned_would_be_told() -> None:
     assert claim.find(dataclasses.replace(runs[0], rows=rows), runs[1]).status == "partly"
 
 
+def test_a_recipe_that_learns_nothing_counts_for_nothing() -> None:
+    claim = claim_about("No learning rate and batch size helps")
+    runs = claim.runs()
+    assert list(claim.found().asked) == [
+        "reverse at most 0.3 % under each of the 5 recipes that learn the same order to 50 %"
+    ]
+    for run in runs:
+        rows = run.rows.copy()
+        rows.loc[rows["metric"] == "exact_match", "value"] = 0.0
+        runs[runs.index(run)] = dataclasses.replace(run, rows=rows)
+    assert claim.find(*runs).status == "null result"
+
+
+def test_a_verdict_is_computed_where_the_numbers_are_near_each_other() -> None:
+    claim = claim_about("ReLU is easier to train")
+    sigmoid, relu = claim.runs()
+    assert list(claim.find(sigmoid, relu).asked.values()) == [True, False]
+    assert claim.find(sigmoid, sigmoid).status == "not replicated"
+
+
 def test_hardware_time_and_an_unclean_checkout_come_from_the_header(generated: str) -> None:
     header = results.read_measured("scaling_laws", "family").header
     row = next(line for line in generated.splitlines() if "For each budget there is a best size" in line)

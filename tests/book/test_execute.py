@@ -1,11 +1,15 @@
 """Pages run side by side, into the cache of which the site is built; a page that fails is named, with its traceback."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from coursekit.book.execute import execute, pages_with_code
 
@@ -87,6 +91,31 @@ def test_a_failing_page_is_named_and_the_others_are_kept(
     assert "ZeroDivisionError" in printed.err
     assert execute(book) == 1
     assert capfd.readouterr().out.count("[book]") == 1
+
+
+def test_a_process_that_is_killed_ends_the_work_at_once(book: Path) -> None:
+    write_lab(book, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)")
+    with pytest.raises(TerminatedWorkerError):
+        execute(book, n_workers=2)
+
+
+def test_control_c_ends_the_work_at_once(book: Path) -> None:
+    write_lab(book, f"import pathlib, time\npathlib.Path({str(book)!r}, 'lab').touch()\ntime.sleep(55)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "coursekit.book.execute", str(book)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        # a shell that runs the tests in the background ignores control-C, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    until = time.monotonic() + 60
+    while not (book / "lab").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        assert process.wait(timeout=30) != 0
+    finally:
+        process.kill()
 
 
 def test_a_cell_has_the_seconds_of_the_configuration(book: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,13 @@ def test_a_failing_lab_is_a_row_and_the_next_one_runs(course: Path) -> None:
     assert {file: file.read_bytes() for file in (course / "labs").iterdir()} == notebooks
 
 
+def test_a_notebook_that_was_cut_off_gives_its_last_words(tmp_path: Path) -> None:
+    done = tmp_path / "done.ipynb"
+    assert freshness._reason(done, ["one", "Killed"]) == "Killed"
+    done.write_text('{"cells": [')
+    assert freshness._reason(done, []) == "nothing was said"
+
+
 def test_what_was_run_before_an_interruption_stays(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(notebook: Path, preset: str) -> dict[str, str]:
         if notebook.stem == "02_whole":

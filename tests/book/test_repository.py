@@ -55,6 +55,31 @@ def test_adopt_twice_changes_nothing_more(copy: Path) -> None:
     assert adopt("ada/grokking-course", copy) == []
 
 
+@pytest.mark.parametrize("n_written", [0, 1, 8])
+def test_an_adoption_that_was_interrupted_is_finished_by_the_same_command(
+    copy: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    cut = tmp_path_factory.mktemp("cut") / "course"
+    shutil.copytree(copy, cut)
+    wanted = {"title": "Ada's group", "weeks": [2, 5]}
+    adopt("ada/course", copy, **wanted)
+    write, left = Path.write_text, iter(range(n_written))
+
+    def fill_the_disk(self: Path, text: str, encoding: str) -> int:
+        if next(left, None) is not None:
+            return write(self, text, encoding=encoding)
+        write(self, text[:10], encoding=encoding)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fill_the_disk)
+        with pytest.raises(OSError, match="No space left"):
+            adopt("ada/course", cut, **wanted)
+    adopt("ada/course", cut, **wanted)
+    files = {file.relative_to(copy): file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    assert {file.relative_to(cut): file.read_bytes() for file in cut.rglob("*") if file.is_file()} == files
+
+
 def test_a_whole_adoption_changes_what_it_says_and_the_second_time_nothing(copy: Path) -> None:
     wanted = {"title": 'Ada\'s "group": 5 weeks', "weeks": [6, 2, 5]}
     old, headed = repository.title(copy), {name: (copy / name).read_text() for name in repository.TABLES}

@@ -1,7 +1,9 @@
 """The facilitator's page: right numbers, nobody named, and no file that takes the others along."""
 
 import json
+import os
 import re
+import sys
 
 import pytest
 from bs4 import BeautifulSoup
@@ -72,7 +74,7 @@ def test_the_numbers_are_those_of_the_files(folder):
         ["gap", "2", "1 of 2", "0", "2", "69.5 %", "30 %"]
     ]
     assert found["What was said, and what came"] == [["90 %", "1 of 2"]]
-    assert "50% came close, where 90% was said on average: surer than right. Brier score 0.41" in page
+    assert "50 % came close, where 90 % was said on average: surer than right. Brier score 0.41" in page
 
 
 def test_the_page_names_nobody_and_asks_nothing_of_a_network(folder):
@@ -106,19 +108,29 @@ def test_a_damaged_or_foreign_file_is_named_and_nothing_else_is_lost(folder, tmp
     assert "1 file held no progress and was left out." in out.read_text()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_a_name_that_is_no_text_is_told_as_far_as_it_goes(folder, tmp_path, capsys):
+    (folder / os.fsdecode(b"M\xfcller.json")).write_bytes(b"")
+    assert cli.main(["cohort", str(folder), "--out", str(tmp_path / "cohort.html")]) == 0
+    assert "M\\udcfcller.json: it is no JSON" in capsys.readouterr().out
+
+
 def test_a_link_to_nowhere_and_a_folder_in_the_place_of_a_file_are_no_trouble(folder):
     (folder / "gone.json").symlink_to(folder / "nowhere")
+    (folder / "round.json").symlink_to(folder / "round.json")
     (folder / "folder.json").mkdir()
-    found = cohort.read_cohort(folder)
-    assert [file.name for file in found.skipped] == ["gone.json"]
+    (folder / "page.html").write_text("the page of last week")
+    found = cohort.read_cohort(folder, ignore=folder / "page.html")
+    assert [file.name for file in found.skipped] == ["gone.json", "round.json"]
     assert len(found.students) == 3
 
 
-def test_hostile_values_stay_text_and_numbers_stay_small(folder):
+def test_hostile_values_stay_text_and_numbers_stay_small(folder, tmp_path):
     entries = {"answer": 10**400, "actual": "<script>", "close": False, "unit": "<b>"}
     evil = {"exercises": {"<script>x</script>": {}}, "predictions": {"grokking.<i>": {"revealed": entries}}}
+    evil["exercises"]["half a character: \ud800"] = {}
     (folder / "evil.json").write_text(json.dumps(evil))
-    page = cohort.cohort_page(cohort.read_cohort(folder))
+    page = cohort.write_cohort_page(cohort.read_cohort(folder), tmp_path / "page.html").read_text()
     assert not re.search(r"<script|<b>|<i>", page)
     assert "has no such exercise: &lt;script&gt;" in page
 

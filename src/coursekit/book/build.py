@@ -78,7 +78,7 @@ def build(root: Path) -> int:
     Returns
     -------
     int
-        0 when there was no warning and no failing cell, else jupyter-book's exit status.
+        0 when there was no warning and no failing cell, else the exit status of the step that failed.
     """
     start = time.monotonic()
     out, html = root / "_build", root / "_build" / "html"

@@ -4,7 +4,6 @@
 every page in the cache; alone it would run one after the other.
 """
 
-import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 from joblib import cpu_count
+from joblib.externals.loky import ProcessPoolExecutor, as_completed
 from jupyter_cache import get_cache
 from jupyter_cache.executors.basic import ExecutionWorkerTempMProc, ProcessData
 from jupyter_cache.readers import DEFAULT_READ_DATA
@@ -59,6 +59,11 @@ def execute(root: Path, *, n_workers: int | None = None) -> int:
     -------
     int
         0 when every page ran to its end, else 1, after a warning with the traceback of each that did not.
+
+    Raises
+    ------
+    joblib.externals.loky.process_executor.TerminatedWorkerError
+        If one of the processes was killed, as happens where memory is short.
     """
     settings: dict[str, Any] = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["execute"]
     cache = get_cache(root / settings["cache"])
@@ -68,15 +73,20 @@ def execute(root: Path, *, n_workers: int | None = None) -> int:
     if not jobs:
         return 0
     start = time.monotonic()
-    with multiprocessing.Pool(n_workers or cpu_count()) as pool:
-        statuses = []
-        for status, page in pool.imap_unordered(ExecutionWorkerTempMProc(), jobs):
+    # multiprocessing.Pool would wait for ever when a process of its own is killed
+    pool = ProcessPoolExecutor(n_workers or cpu_count())
+    statuses = []
+    try:
+        for ended in as_completed([pool.submit(ExecutionWorkerTempMProc(), job) for job in jobs]):
+            status, page = ended.result()
             statuses.append(status)
             print(
                 f"[book] {len(statuses)} of {len(jobs)}: {Path(page).relative_to(root)} "
                 f"{'FAILED' if status else 'done'} after {time.monotonic() - start:.0f} s",
                 flush=True,
             )
+    finally:
+        pool.shutdown(kill_workers=True)
     return int(any(statuses))
 
 

@@ -127,7 +127,10 @@ print(json.dumps(hardware()))
 
 def _reason(done: Path, said: Sequence[str]) -> str:
     """Say in one line which cell failed and how; of a notebook that was not written, the last line that was said."""
-    cells = json.loads(done.read_text(encoding="utf-8"))["cells"] if done.is_file() else []
+    try:
+        cells = json.loads(done.read_text(encoding="utf-8"))["cells"]
+    except (FileNotFoundError, ValueError):  # papermill died before, or while, it wrote the notebook
+        cells = []
     for cell in cells:
         if cell["metadata"].get("papermill", {}).get("exception"):
             errors = [f"{o['ename']}: {o['evalue']}" for o in cell["outputs"] if o["output_type"] == "error"]

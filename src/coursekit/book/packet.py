@@ -8,6 +8,7 @@ puts into a folder are added at the end.
 from __future__ import annotations
 
 import html
+import logging
 import os
 import re
 import shutil
@@ -36,10 +37,14 @@ _ROW = re.compile(r"^\| *(\d+) *\| *(.+?) *\| *(.+?) *\|$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Reading:
-    """One line of a reading list; ``reference`` is a line for a bibliography, ``url`` may be empty."""
+    """One line of a reading list; ``work`` names author and year, ``reference`` is a line for a bibliography.
+
+    ``label`` and ``why`` are Markdown; ``url`` may be empty.
+    """
 
     minutes: int
     label: str
+    work: str
     why: str
     reference: str
     url: str
@@ -78,11 +83,14 @@ def read_packet(root: Path, week: int) -> Packet:
     Raises
     ------
     ValueError
-        If there is no such week, or a section is missing from its pages.
+        If there is no such week, a section is missing from its pages, or the first page names none of its readings.
     """
     weeks = repository.weeks(root)
     if week not in weeks:
-        raise ValueError(f"expected one of this course's weeks, {', '.join(map(str, weeks))}; got {week}")
+        raise ValueError(
+            f"expected one of this course's weeks, {', '.join(map(str, weeks))}; got {week} "
+            "(`make adopt WEEKS=...` chooses the weeks)"
+        )
     name = f"{week:02}_{weeks[week]}.md"
     chapter, plan = (_read(root / "chapters" / place / name) for place in ("", "facilitator"))
     works = _works(root / "references.bib")
@@ -98,7 +106,13 @@ def read_packet(root: Path, week: int) -> Packet:
     )
     question, papers = about.groups() if about else ("", "")
     listed = _readings(_section(chapter, "Reading list", name), works, plain)
-    chosen = [one for one in listed if one.label.replace("(", "").replace(")", "") in papers] or listed[:1]
+    chosen = [one for one in listed if one.work and one.work in papers]
+    if not chosen:
+        there = ", ".join(dict.fromkeys(one.work for one in listed if one.work)) or "none"
+        raise ValueError(
+            f"week {week} in the table of chapters/index.md names no text of the chapter's reading list: expected one "
+            f"or more of {there}; got {papers or 'no such row'}"
+        )
     intro, _, items = _section(chapter, "Guided reading", name).partition("\n1. ")
     talk = _section(plan, "Discussion questions", f"facilitator/{name}")
     heading = re.search(r"^# (.+)$", chapter, re.MULTILINE)
@@ -128,13 +142,12 @@ def packet_html(packet: Packet) -> str:
     markdown.use(dollarmath_plugin, renderer=_math)
 
     def asked(questions: Sequence[str], lines: int) -> str:
-        room = f'<div class="lines" style="height:{lines * 8}mm"></div>'
-        return "".join(f"<li>{markdown.render(question)}{room}</li>" for question in questions)
+        return "".join(f"<li>{markdown.render(question)}{_LINE * lines}</li>" for question in questions)
 
     def table(readings: Sequence[Reading], caption: str) -> str:
         rows = "".join(
             f"<tr><td>☐</td><td>{one.minutes} min</td>"
-            f"<td><b>{html.escape(one.label)}</b>: {markdown.renderInline(one.why)}<br>"
+            f"<td><b>{markdown.renderInline(one.label)}</b>: {markdown.renderInline(one.why)}<br>"
             f"<small>{html.escape(one.reference)} {_link(one.url)}</small></td></tr>"
             for one in readings
         )
@@ -155,8 +168,8 @@ def packet_html(packet: Packet) -> str:
         '<p class="when">We meet on <span></span> at <span></span></p></section>'
         f"<section><h2>Guided questions</h2>{markdown.render(packet.intro)}"
         f"<ol>{asked(packet.questions, 4)}</ol></section>"
-        f"<section><h2>For the discussion</h2><ol>{asked(packet.discussion, 3)}</ol></section>"
-        f"<section>{further}<h2>Notes</h2><div class='lines notes'></div></section>"
+        f"<section><h2>For the discussion</h2><ol>{asked(packet.discussion, 2)}</ol></section>"
+        f'<section>{further}<div class="notes"><h2>Notes</h2>{_LINE * 10}</div></section>'
     )
     script = f"<script>{_mathjax()}</script>" if r"\(" in body or r"\[" in body else ""
     head = f"<title>Week {packet.week}: {html.escape(packet.title)}</title><style>{_STYLE}</style>{script}"
@@ -226,19 +239,17 @@ def find_browser() -> str:
             return program
     raise ModuleNotFoundError(
         f"printing needs a browser, and {f'CHROMIUM={named} is none' if named else 'none was found'}: install Chromium "
-        "(Debian, Ubuntu: sudo apt install chromium; macOS: brew install --cask chromium), or write the page with "
-        "--out packet.html and print it from any browser"
+        "(Debian: sudo apt install chromium; Ubuntu: sudo snap install chromium; macOS: brew install --cask chromium), "
+        "or write the page with --out packet.html and print it from any browser"
     )
 
 
 def _print(browser: str, source: Path, target: Path) -> None:
-    root = (
-        ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
-    )  # the sandbox refuses root
     command = [
         browser,
         "--headless",
-        *root,
+        # the sandbox refuses root, and Ubuntu refuses the sandbox; our own page, without network, needs none
+        *(["--no-sandbox"] if sys.platform == "linux" else []),
         "--disable-gpu",
         "--no-first-run",
         "--disable-background-networking",
@@ -267,6 +278,7 @@ def _join(files: Sequence[Path], target: Path) -> None:
     import pypdf
     from pypdf.errors import DependencyError, PyPdfError
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it logs about a broken file, it raises
     writer = pypdf.PdfWriter()
     for file in files:
         if len(writer.pages) % 2:
@@ -305,8 +317,9 @@ def _readings(section: str, works: dict[str, tuple[str, str, str]], plain: Any) 
     for minutes, text, why in _ROW.findall(section):
         keys = re.findall(r"\{cite:[tp]\}`([^`]+)`", text)
         known = [works[key.strip()] for key in ",".join(keys).split(",") if key.strip() in works]
-        _, reference, url = known[0] if known else ("", "", "")
-        readings.append(Reading(int(minutes), plain(text), plain(why), reference, url))
+        work, reference, url = known[0] if known else ("", "", "")
+        work = work.replace("(", "").replace(")", "")
+        readings.append(Reading(int(minutes), plain(text), work, plain(why), reference, url))
     return readings
 
 
@@ -355,7 +368,9 @@ def _without_roles(text: str, works: dict[str, tuple[str, str, str]], equations:
         name, content = match.groups()
         if name in ("cite:t", "cite:p"):
             labels = [works[key.strip()][0] for key in content.split(",") if key.strip() in works]
-            return "; ".join(labels) if name == "cite:t" else f"({'; '.join(labels)})"
+            if name == "cite:t":
+                return "; ".join(labels)
+            return f"({'; '.join(label.replace(' (', ', ').rstrip(')') for label in labels)})"
         if name == "eq":
             return f"({equations[content]})" if content in equations else "of the chapter"
         return re.sub(r"\s*<[^>]*>$", "", content)
@@ -388,6 +403,7 @@ def _link(url: str) -> str:
     )
 
 
+_LINE = '<div class="line"></div>'
 _STYLE = """
 @page { margin: 18mm 18mm 20mm; @bottom-center { content: counter(page); font: 9pt sans-serif; } }
 body { font: 10.5pt/1.45 Georgia, "Noto Serif", "Liberation Serif", serif; margin: 0; color: #111; }
@@ -400,7 +416,8 @@ table { border-collapse: collapse; width: 100%; margin-bottom: 10mm; }
 caption { text-align: left; font-weight: 600; padding-bottom: 2mm; }
 th, td { text-align: left; vertical-align: top; padding: 1.5mm 3mm 1.5mm 0; border-bottom: .3pt solid #888; }
 td:nth-child(2) { white-space: nowrap; } small { color: #333; overflow-wrap: anywhere; } a { color: inherit; }
-li { break-inside: avoid; margin-bottom: 3mm; } li p, ol { margin: 0; } ol { padding-left: 7mm; }
-.lines { background: repeating-linear-gradient(transparent 0 7.8mm, #999 7.8mm 8mm); print-color-adjust: exact; }
-.notes { height: 120mm; } .when span { display: inline-block; width: 45mm; border-bottom: .5pt solid #333; }
+li { margin-bottom: 3mm; } li, .notes { break-inside: avoid; } li p, ol { margin: 0; } ol { padding-left: 7mm; }
+.line { height: 8mm; box-sizing: border-box; border-bottom: .3pt solid #888; }
+mjx-container [stroke-width="0"] { stroke: none; }  /* in a PDF it is drawn, and looks bold */
+.when span { display: inline-block; width: 45mm; border-bottom: .5pt solid #333; }
 """

@@ -147,8 +147,9 @@ def adopt(
     if weeks is not None:
         _set_weeks(after, root, weeks)
     changed = [file for file in files if after[file] != before[file]]
-    for file in changed:
-        file.write_text(after[file], encoding="utf-8")
+    # _config.yml last: it says what to replace, so that after an interruption the same command does the rest
+    for file in sorted(changed, key=lambda file: file == root / "_config.yml"):
+        _write(file, after[file])
     return changed
 
 
@@ -156,6 +157,16 @@ def _read(file: Path) -> str:
     if not file.is_file():
         raise ValueError(f"{file} does not exist: run this in the folder that holds {file.name}.")
     return file.read_text(encoding="utf-8")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    new = file.with_name(f".{file.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _checked_name(repository: str) -> str:

@@ -49,7 +49,7 @@ def read_cohort(folder: str | Path, *, ignore: Path | None = None) -> Cohort:
     Parameters
     ----------
     folder : str or Path
-        Holds the files; hidden ones, and pages that were made from the folder before, are passed over.
+        Holds the files; hidden ones are passed over.
     ignore : Path, optional
         A file to pass over: the page that is about to be written.
 
@@ -71,10 +71,11 @@ def read_cohort(folder: str | Path, *, ignore: Path | None = None) -> Cohort:
     seen: dict[bytes, Path] = {}
     copies: list[tuple[Path, Path]] = []
     for file in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if hidden or file.is_dir() or (ignore is not None and file.resolve() == ignore.resolve()):
+        if any(part.startswith(".") for part in file.relative_to(folder).parts):
             continue
         try:
+            if file.is_dir() or (ignore is not None and ignore.exists() and file.samefile(ignore)):
+                continue
             if not file.is_file() or file.stat().st_size > LARGEST_FILE:
                 raise ValueError("it is no file of at most 1 MB")
             content = file.read_bytes()
@@ -112,7 +113,7 @@ def write_cohort_page(cohort: Cohort, path: str | Path) -> Path:
         If the file cannot be written.
     """
     path = Path(path)
-    atomic_write(path, cohort_page(cohort).encode())
+    atomic_write(path, cohort_page(cohort).encode(errors="replace"))  # JSON can hold half a character
     return path
 
 
@@ -294,10 +295,11 @@ def _calibration(students: Sequence[dict[str, Any]]) -> str:
         close = [outcome for confidence, outcome in said if confidence == percent]
         rows.append([f"{percent:g} %", _share(sum(close), len(close))])
     text = (
-        f"<p>Of {_several(len(said), 'prediction')} with a confidence, {score['close']:.0%} came close, where "
-        f"{score['confidence']:.0%} was said on average: {verdict}. Brier score {score['brier_score']:.2f}: 0 is best, "
-        "and always saying 50 % gives 0.25. Close means the right choice, within 10 percentage points, within a factor "
-        "of 1.5, or for a curve within a tenth of its scale on average. A handful of predictions proves little.</p>"
+        f"<p>Of {_several(len(said), 'prediction')} with a confidence, {100 * score['close']:.0f} % came close, where "
+        f"{100 * score['confidence']:.0f} % was said on average: {verdict}. Brier score {score['brier_score']:.2f}: "
+        "0 is best, and always saying 50 % gives 0.25. Close means the right choice, within 10 percentage points, "
+        "within a factor of 1.5, or for a curve within a tenth of its scale on average. A handful of predictions "
+        "proves little.</p>"
     )
     return f"{begin}{text}{_table('What was said, and what came', ('Confidence', 'Close'), rows)}</section>"
 
@@ -364,7 +366,8 @@ tbody th {{ font-weight: 400; }}
 <body>
 <main>
 <h1>What the cohort found hard</h1>
-<p>From the progress of {students}.{left_out} Nobody is named: you can show this page.</p>
+<p>From the progress of {students}.{left_out} Nobody is named: you can show this page. Exercises and predictions
+go by their names in the labs' code.</p>
 {weeks}
 {calibration}
 </main>

@@ -293,6 +293,15 @@ def test_forecasts_are_settled_open_or_overdue() -> None:
     assert later["state"].tolist() == ["yes", "no", "overdue"]
 
 
+def test_were_scarce_data_a_ceiling_the_work_would_spread_far_less() -> None:
+    x = sample_inputs(100_000, seed=0)
+    work, growth = forecast(x)["work_years"], np.sqrt(x["training_flops"] / x["gpt3_flops"])
+    ceiling = work * np.minimum(growth, 180 * x["data_limit"]) / (growth * x["data_limit"])
+    # the card's numbers
+    assert np.quantile(ceiling, [0.25, 0.5, 0.75]) / 1e6 == pytest.approx([0.19, 0.59, 1.9], rel=0.01)
+    assert np.quantile(ceiling, [0.05, 0.95]) == pytest.approx([90e3, 4.7e6], rel=0.01)
+
+
 def test_the_posts_medians_score_like_coins() -> None:
     table = analysis.score_forecasts(data.POST_FORECASTS, today=date(2026, 1, 1))
     assert table["state"].tolist() == ["yes", "yes", "open", "open", "open"]

@@ -251,8 +251,10 @@ POST_DATE = date(2023, 6, 7)
 
 POST_FORECASTS = (
     DatedForecast(
-        "92 % on MATH by the end of 2025", 0.5, POST_DATE, date(2025, 12, 31), True,
-        "Metaculus's median, section 1. OpenAI's o1: 94.8 % on 500 of its problems, 12 September 2024, "
+        "92 % on MATH by 30 June 2025", 0.5, POST_DATE, date(2025, 6, 30), True,
+        "Metaculus's median, section 1, which says by 2025; question 11675, which fits best, asks for 30 June, "
+        "https://www.metaculus.com/questions/11675/math-sota-ai-performance/. "
+        "OpenAI's o1: 94.8 % on 500 of its problems, 12 September 2024, "
         "https://openai.com/index/learning-to-reason-with-llms/",
     ),
     DatedForecast(
@@ -274,7 +276,8 @@ POST_FORECASTS = (
         POST_DATE, date(2030, 12, 31), None, "footnote 6",
     ),
 )  # fmt: skip
-"""Forecasts that the post makes or reports; a median year is a probability of one half by its end."""
+"""Forecasts that the post makes or reports; a median is a probability of one half, that the year comes no later or the
+score no lower."""
 
 OPEN_QUESTIONS: dict[str, tuple[str, date]] = {
     "compute": ("Epoch AI lists a training run of 1e28 FLOPs or more", date(2030, 12, 31)),

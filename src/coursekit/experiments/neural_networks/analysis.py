@@ -24,9 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from coursekit import results
+from coursekit import results, stats
 from coursekit.experiments.neural_networks.data import Digits
-from coursekit.stats import bootstrap_interval, proportion_stderr
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -557,7 +556,7 @@ def evaluate(network: Network, digits: Digits, *, seed: int, step: int) -> list[
         right = int((answers(network, images) == labels).sum())
         rows += [
             results.mean_row(keys, step, "loss", costs(network, images, labels)),
-            results.row(keys, step, "accuracy", right / n, proportion_stderr(right, n), n),
+            results.row(keys, step, "accuracy", right / n, stats.proportion_stderr(right, n), n),
             results.mean_row(keys, step, "confidence", confidence(network, images)),
         ]
     noise = noise_images(len(digits.val_labels), digits.side**2, seed=seed)
@@ -830,34 +829,8 @@ def at_the_end(rows: pd.DataFrame, metric: str = "accuracy", by: Sequence[str] =
     ------
     ValueError
         If the rows do not have the metric or a column.
-
-    Examples
-    --------
-    >>> keys = dict(seed=0, split="val", metric="accuracy")
-    >>> rows = pd.DataFrame([{**keys, "step": 0, "value": 0.1}, {**keys, "step": 600, "value": 0.9}])
-    >>> at_the_end(rows)[["split", "mean", "step"]].values.tolist()
-    [['val', 0.9, 600]]
     """
-    missing = [
-        name for name in (*results.KEYS["neural_networks"], "metric", "value", *by) if name not in rows
-    ]
-    if missing:
-        raise ValueError(f"expected rows of neural_networks with the columns {', '.join(missing)}: add them")
-    chosen = rows[rows["metric"] == metric]
-    if chosen.empty:
-        there = ", ".join(sorted({str(name).partition("[")[0] for name in rows["metric"]})) or "none"
-        raise ValueError(f"expected rows of {metric}, got only {there}: choose one of these")
-    groups = [*by, "split"]
-    table = []
-    for names, part in chosen.groupby(groups, sort=False):
-        last = part[part["step"] == part.groupby("seed")["step"].transform("max")]
-        values = last["value"].to_numpy(float)
-        mean, low, high = bootstrap_interval(values)
-        ends = dict(mean=mean, low=low, high=high, lowest=values.min(), highest=values.max())
-        table.append(
-            dict(zip(groups, names, strict=True)) | ends | {"n": len(values), "step": last["step"].max()}
-        )
-    return pd.DataFrame(table)
+    return stats.at_the_end(rows, metric, [*by, "split"])
 
 
 def attention_head(x: Floats, w_query: Floats, w_key: Floats, w_value: Floats) -> tuple[Floats, Floats]:

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coursekit import stats
 from coursekit.results import stored_matrices
-from coursekit.stats import bootstrap_interval
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -417,35 +417,8 @@ def at_the_end(rows: pd.DataFrame, metric: str = "negative_log_prob", by: Sequen
     ------
     ValueError
         If the rows do not have the metric or a column.
-
-    Examples
-    --------
-    >>> keys = dict(seed=0, model="transformer", split="val", direction="forward", metric="negative_log_prob")
-    >>> rows = pd.DataFrame([{**keys, "step": 0, "value": 6.7}, {**keys, "step": 600, "value": 9.4}])
-    >>> float(at_the_end(rows)["mean"][0])
-    9.4
     """
-    chosen = rows[rows["metric"] == metric]
-    if chosen.empty:
-        there = ", ".join(sorted({str(m).partition("[")[0] for m in rows["metric"]})) or "none"
-        raise ValueError(f"expected rows of {metric}, got only {there}; choose one of these")
-    missing = [name for name in by if name not in rows]
-    if missing:
-        raise ValueError(
-            f"expected rows with the columns {', '.join(missing)}, got none; add them with assign"
-        )
-    found = []
-    groups = [*by, "model", "split", "direction"]
-    for keys, group in chosen.groupby(groups, sort=False):
-        last = group.loc[group.groupby("seed")["step"].idxmax()]
-        values = last["value"].to_numpy(dtype=float)
-        interval = bootstrap_interval(values)
-        found.append(
-            dict(zip(groups, keys, strict=True))
-            | {"mean": interval.value, "low": interval.low, "high": interval.high}
-            | {"lowest": values.min(), "highest": values.max(), "n": len(values), "step": last["step"].max()}
-        )
-    return pd.DataFrame(found)
+    return stats.at_the_end(rows, metric, [*by, "model", "split", "direction"])
 
 
 def cosine_similarities(vectors: Floats) -> Floats:

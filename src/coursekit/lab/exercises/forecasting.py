@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from coursekit.experiments.forecasting import analysis
 from coursekit.experiments.forecasting.data import MINUTES_PER_YEAR
@@ -99,6 +99,12 @@ MEMORY_BOUND = Exercise(
             lambda n, w, b, batch: batch * b / n,
             "you divide the bandwidth by the number of weights, as footnote 15 of the post does: that is one byte "
             "a weight. Count the bytes.",
+        ),
+        Misconception(
+            "the footnote's quotient",
+            lambda n, w, b, batch: b / n,
+            "this is footnote 15 of the post: bandwidth by the number of weights. It leaves out the bytes of a weight "
+            "(one, it assumes) and the batch, for which a pass writes a token each.",
         ),
         Misconception(
             "one sequence",
@@ -212,6 +218,11 @@ SAME_HARDWARE = Exercise(
             "you took the shorter time into account and forgot that throughput falls by k as well.",
         ),
         Misconception(
+            "all the work in one year",
+            lambda work, speed, k: work / k / (speed * k**2),
+            "you take `work_years` for what the hardware does in a year. It does it sooner: in 1 / speed of a year.",
+        ),
+        Misconception(
             "throughput for a year",
             lambda work, speed, k: work * speed / k,
             "this is what the hardware does in a whole year. Asked is what it does in the time of one fast copy's "
@@ -229,7 +240,7 @@ SAME_HARDWARE = Exercise(
 # 5. How uncertainties add up
 
 
-def quartile_factor(factors: Sequence[float], powers: Sequence[float]) -> float:
+def quartile_factor(factors: ArrayLike, powers: ArrayLike) -> float:
     """Return the factor from median to quartile of a product of powers of independent log-normal inputs."""
     spreads = np.asarray(powers) * np.log(factors)
     return float(np.exp(np.sqrt((spreads**2).sum())))
@@ -266,6 +277,11 @@ QUARTILE_FACTOR = Exercise(
             lambda factors, powers: np.sqrt(((np.asarray(factors) ** powers) ** 2).sum()),
             "you add the factors themselves in squares. It is the logarithms whose spreads add up so: the "
             "logarithm of a product is a sum.",
+        ),
+        Misconception(
+            "variances",
+            lambda factors, powers: np.exp(((np.asarray(powers) * np.log(factors)) ** 2).sum()),
+            "squares are added and no root is taken. What adds up is the variance; the spread is its root.",
         ),
         Misconception(
             "the logarithm",
@@ -311,6 +327,17 @@ SCORES = Exercise(
             lambda p, o: np.array([((p - o) ** 2).mean(), -np.log(p).mean()]),
             "your logarithmic score takes ln p for every question. Where the answer was no, what happened had the "
             "probability 1 - p.",
+        ),
+        Misconception(
+            "only what was a yes",
+            lambda p, o: np.array([scores(p, o)[0], -(o * np.log(p)).mean()]),
+            "your logarithmic score leaves out the questions whose answer was no. There, what happened had the "
+            "probability 1 - p.",
+        ),
+        Misconception(
+            "the other order",
+            lambda p, o: scores(p, o)[::-1],
+            "both numbers are right and change places: first the Brier score, then the logarithmic score.",
         ),
         Misconception(
             "distance",

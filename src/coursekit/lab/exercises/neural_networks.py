@@ -26,10 +26,8 @@ def layer(weights: np.ndarray, biases: np.ndarray, left: np.ndarray) -> np.ndarr
 LAYER = Exercise(
     "neural_networks.layer",
     layer,
-    inputs=lambda rng: [
-        (rng.normal(size=(n_out, n_in)), rng.normal(size=n_out), rng.random(n_in))
-        for n_out, n_in in ((1, 2), (3, 2), (4, 6))
-    ],
+    # As many units on both sides: rows and columns exchanged then give a wrong answer, not an error of NumPy's
+    inputs=lambda rng: [(rng.normal(size=(n, n)), rng.normal(size=n), rng.random(n)) for n in (2, 3, 5)],
     difficulty=1,
     importance=5,
     minutes=8,
@@ -58,6 +56,26 @@ LAYER = Exercise(
             "ReLU",
             lambda w, b, a: analysis.relu(w @ a + b),
             "this is the ReLU. The network of the videos has sigmoids.",
+        ),
+        Misconception(
+            "brackets missing",
+            lambda w, b, a: 1 + np.exp(-(w @ a + b)),
+            "Python divides before it adds: 1 / 1 + e^−z is 1 + e^−z. Put the sum below the line in brackets.",
+        ),
+        Misconception(
+            "bias subtracted",
+            lambda w, b, a: analysis.sigmoid(w @ a - b),
+            "the bias is subtracted. (In e^(−W a + b) the minus sign stops before b: write −(W a + b).)",
+        ),
+        Misconception(
+            "rows and columns exchanged",
+            lambda w, b, a: analysis.sigmoid(a @ w + b),
+            "rows and columns are exchanged: a row of W belongs to a unit on the right. That is W @ a, with W first.",
+        ),
+        Misconception(
+            "one sum for all",
+            lambda w, b, a: analysis.sigmoid((w * a).sum() + b),
+            "you add up the products of all units at once. Each unit has a sum of its own, along its row: W @ a.",
         ),
     ),
 )
@@ -110,6 +128,27 @@ COST = Exercise(
             lambda a, label: float(np.abs(a - np.eye(10)[label]).sum()),
             "these are distances. The cost adds up their squares.",
         ),
+        Misconception(
+            "not added up",
+            lambda a, label: (a - np.eye(10)[label]) ** 2,
+            "these are ten squares. The cost of the image is one number, their sum.",
+        ),
+        Misconception(
+            "summed, then squared",
+            lambda a, label: float((a - np.eye(10)[label]).sum() ** 2),
+            "you add up first, so that an output that is too large makes up for one that is too small. Square each "
+            "difference first.",
+        ),
+        Misconception(
+            "the root",
+            lambda a, label: float(np.linalg.norm(a - np.eye(10)[label])),
+            "this is the root of the cost. Leave the root out.",
+        ),
+        Misconception(
+            "all ten should be 0",
+            lambda a, label: float((a**2).sum()),
+            "here all ten outputs should be 0. That of the digit shown should be 1: set it in the targets.",
+        ),
     ),
 )
 
@@ -126,7 +165,7 @@ SLOPE = Exercise(
     "neural_networks.slope",
     slope,
     inputs=lambda rng: [
-        (Polynomial(rng.integers(1, 5, 4)), float(rng.integers(1, 4)), nudge) for nudge in (0.5, 0.1, 0.01)
+        (Polynomial(rng.integers(1, 5, 4)), float(rng.integers(2, 5)), nudge) for nudge in (0.5, 0.1, 0.01)
     ],
     difficulty=2,
     importance=4,
@@ -152,6 +191,16 @@ SLOPE = Exercise(
             "downhill",
             lambda f, w, nudge: -slope(f, w, nudge),
             "the sign is turned around. The slope is positive where the cost grows with w.",
+        ),
+        Misconception(
+            "brackets missing",
+            lambda f, w, nudge: float((f(w + nudge) - f(w - nudge)) / 2 * nudge),
+            "Python reads / 2 * nudge from left to right: halved, then multiplied by ε. Put 2 * nudge in brackets.",
+        ),
+        Misconception(
+            "downward only",
+            lambda f, w, nudge: float((f(w) - f(w - nudge)) / nudge),
+            "you nudge downward only. Look ε above and ε below, and divide by the distance between the two.",
         ),
     ),
 )
@@ -208,6 +257,34 @@ LAST_GRADIENT = Exercise(
             "rows and columns are exchanged: w_jk leads from unit k on the left to output j, so there is one row for "
             "each output.",
         ),
+        Misconception(
+            "the difference only",
+            lambda left, a, label: np.outer(a - np.eye(10)[label], left),
+            "two factors are missing: the slope of a square is 2 (a − y), and the sigmoid's slope is a (1 − a).",
+        ),
+        Misconception(
+            "the square in place of its slope",
+            lambda left, a, label: np.outer((a - np.eye(10)[label]) ** 2 * a * (1 - a), left),
+            "you multiply by the square itself. How fast it grows is its slope, 2 (a − y).",
+        ),
+        Misconception(
+            "a second sigmoid",
+            lambda left, a, label: np.outer(
+                2 * (a - np.eye(10)[label]) * analysis.sigmoid(a) * (1 - analysis.sigmoid(a)), left
+            ),
+            "the outputs have been through the sigmoid already. Its slope there is a (1 − a), with a as it is.",
+        ),
+        Misconception(
+            "the label as a target",
+            lambda left, a, label: np.outer(2 * (a - label) * a * (1 - a), left),
+            "you subtract the label itself. What the ten outputs should be is 1 for that digit, and 0 for the others.",
+        ),
+        Misconception(
+            "the errors only",
+            lambda left, a, label: 2 * (a - np.eye(10)[label]) * a * (1 - a),
+            "these are the errors δ of the ten outputs. Each weight's slope is the error on its right times the "
+            "activation on its left: np.outer makes the table.",
+        ),
     ),
 )
 
@@ -252,6 +329,27 @@ HIDDEN_ERROR = Exercise(
             lambda error, w, hidden: (error @ np.abs(w)) * hidden * (1 - hidden),
             "the signs of the weights got lost. A negative weight turns blame into praise.",
         ),
+        Misconception(
+            "weights not turned around, no slope",
+            lambda error, w, hidden: w @ error,
+            "two things: going back it is Wᵀ δ, since unit k collects from all units that it feeds; and then the slope "
+            "of its own sigmoid, a (1 − a).",
+        ),
+        Misconception(
+            "a second sigmoid",
+            lambda error, w, hidden: (error @ w) * analysis.sigmoid(hidden) * (1 - analysis.sigmoid(hidden)),
+            "the activations have been through the sigmoid already. Its slope there is a (1 − a), with a as it is.",
+        ),
+        Misconception(
+            "the 2 once more",
+            lambda error, w, hidden: 2 * (error @ w) * hidden * (1 - hidden),
+            "twice too much. The 2 came from the square in the cost, and the errors on the right contain it already.",
+        ),
+        Misconception(
+            "the weights left out",
+            lambda error, w, hidden: error * hidden * (1 - hidden),
+            "the weights are missing: each error on the right comes back through the weight that joins the two units.",
+        ),
     ),
 )
 
@@ -283,12 +381,12 @@ STEP = Exercise(
         Misconception(
             "the sum",
             lambda w, g, rate: w - rate * g.sum(0),
-            "you add the images' gradients up. With their mean, η means the same whatever the size of the heap.",
+            "you add the images' gradients up. With their mean, η means the same whatever the size of the batch.",
         ),
         Misconception(
             "the first image only",
             lambda w, g, rate: w - rate * g[0],
-            "only the first image has a say. Take the mean over all of the heap, along the first axis.",
+            "only the first image has a say. Take the mean over the whole batch, along the first axis.",
         ),
         Misconception(
             "no learning rate",
@@ -299,6 +397,16 @@ STEP = Exercise(
             "one number",
             lambda w, g, rate: w - rate * g.mean(),
             "you take the mean over everything, so that every weight moves alike. Mean over images only: axis 0.",
+        ),
+        Misconception(
+            "a step for each image",
+            lambda w, g, rate: w - rate * g,
+            "these are new weights for each image by itself. Take the mean of the slopes over images first: axis 0.",
+        ),
+        Misconception(
+            "the change only",
+            lambda w, g, rate: -rate * g.mean(0),
+            "this is the change. Return the weights as they are after it.",
         ),
     ),
 )
@@ -335,6 +443,16 @@ WITHOUT_MEMORY = Exercise(
             lambda share: 0.1,
             "this is what guessing gives. This network knows every digit; only some of its labels do not agree.",
         ),
+        Misconception(
+            "luck for all",
+            lambda share: 1 - share + 0.1,
+            "that counts the luck of all labels. Only those that were drawn anew, a share s, need it: s / 10.",
+        ),
+        Misconception(
+            "luck only",
+            lambda share: share / 10,
+            "these are the labels that were drawn anew and are right by luck. Those that stayed agree as well.",
+        ),
     ),
 )
 
@@ -348,19 +466,27 @@ def attention_head(x: np.ndarray, w_query: np.ndarray, w_key: np.ndarray, w_valu
 
 
 def _head(
-    *, scale: bool = True, mask: str = "before", axis: int = -1, swap: bool = False
+    *,
+    root: str = "d_head",
+    mask: str = "before",
+    first: int = 1,
+    score: float = -np.inf,
+    axis: int = -1,
+    swap: bool = False,
 ) -> Callable[..., Any]:
-    """Return an attention head with something wrong: scale, mask, axis of the softmax, or q and k swapped."""
+    """Return an attention head with something wrong: root, mask, axis of the softmax, or q and k swapped."""
 
     def head(x: np.ndarray, w_query: np.ndarray, w_key: np.ndarray, w_value: np.ndarray) -> np.ndarray:
         q, k, v = x @ w_query.T, x @ w_key.T, x @ w_value.T
-        scores = (k @ q.T if swap else q @ k.T) / (np.sqrt(q.shape[-1]) if scale else 1)
-        later = np.triu(np.ones_like(scores, dtype=bool), 1)
+        length = {"d_head": q.shape[-1], "d_model": x.shape[-1], "d_head²": q.shape[-1] ** 2, "none": 1}[root]
+        scores = (k @ q.T if swap else q @ k.T) / np.sqrt(length)
+        hidden = np.triu(np.ones_like(scores, dtype=bool), first)
         if mask == "before":
-            scores = np.where(later, -1e30, scores)
-        pattern = np.exp(scores - scores.max(axis, keepdims=True))
+            scores = np.where(hidden, score, scores)
+        with np.errstate(invalid="ignore"):  # where everything is hidden, NaN, as a student gets
+            pattern = np.exp(scores - scores.max(axis, keepdims=True))
         pattern = pattern / pattern.sum(axis, keepdims=True)
-        return (np.where(later, 0, pattern) if mask == "after" else pattern) @ v
+        return (np.where(hidden, 0, pattern) if mask == "after" else pattern) @ v
 
     return head
 
@@ -394,7 +520,7 @@ ATTENTION_HEAD = Exercise(
         ),
         Misconception(
             "no square root",
-            _head(scale=False),
+            _head(root="none"),
             "the scores are not divided by √d_head. Without that they grow with the width of the head, and the softmax "
             "gets so sure that it has no slope left to learn from.",
         ),
@@ -407,6 +533,32 @@ ATTENTION_HEAD = Exercise(
             "queries and keys swapped",
             _head(swap=True),
             "queries and keys changed places. Row i belongs to the token that asks: its query, with everybody's keys.",
+        ),
+        Misconception(
+            "zero in place of minus infinity",
+            _head(score=0),
+            "the scores of later tokens are 0, and e^0 is 1, so they still get a share. Minus infinity gives e^−∞ = 0.",
+        ),
+        Misconception(
+            "a token hidden from itself",
+            _head(first=0),
+            "a token may look at itself, and here it may not; so the first has nothing to look at, and gets NaN. The "
+            "tokens to hide begin one to the right of the diagonal: k=1.",
+        ),
+        Misconception(
+            "the root of the width",
+            _head(root="d_model"),
+            "you divide by the root of the width of the stream. d is the length of a query, the number of rows of W_Q.",
+        ),
+        Misconception(
+            "no root",
+            _head(root="d_head²"),
+            "you divide by d. It is the root of d: that is how the size of a sum of d random products grows.",
+        ),
+        Misconception(
+            "the shares only",
+            lambda x, w_query, w_key, w_value: analysis.attention_head(x, w_query, w_key, w_value)[1],
+            "these are the shares. The head hands over values: multiply the shares by them.",
         ),
     ),
 )

@@ -87,7 +87,7 @@ BITS_PER_BYTE = Exercise(
         Misconception(
             "the wrong way from nats to bits",
             lambda nats_per_token, bytes_per_token: nats_per_token * math.log(2) / bytes_per_token,
-            "you multiply by ln 2. A bit is ln 2 nats, so the same loss has *more* bits than nats: divide.",
+            "you multiply by ln 2. A bit is ln 2 nats, so the same loss has more bits than nats: divide.",
         ),
         Misconception(
             "times the bytes",
