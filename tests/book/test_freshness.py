@@ -1,5 +1,6 @@
 """The freshness page says how each lab ran last, and no run is ever lost."""
 
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -73,6 +74,22 @@ def test_what_was_run_before_an_interruption_stays(course: Path, monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             freshness.main(["--preset", "laptop"], course)
     assert freshness.read_rows(course)["lab"].tolist() == ["01_broken"] * 2
+
+
+def test_its_own_table_is_no_change_to_what_was_run(course: Path) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", "-C", str(course), *who, *words], check=True, capture_output=True)
+
+    freshness.add_row(course, A_RUN)
+    assert freshness._commit(course, "abc-dirty") == "abc-dirty"  # not a checkout
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    freshness.add_row(course, A_RUN)
+    assert freshness._commit(course, "abc-dirty") == "abc"
+    (course / "labs" / "01_broken.ipynb").write_text("other")
+    assert freshness._commit(course, "abc-dirty") == "abc-dirty"
 
 
 def test_the_last_run_of_each_preset_is_shown_beside_what_was_expected(course: Path) -> None:

@@ -111,6 +111,15 @@ def run_lab(notebook: Path, preset: str) -> dict[str, str]:
     }
 
 
+def _commit(root: Path, commit: str) -> str:
+    """Leave "-dirty" out where nothing has changed but this module's own table and page."""
+    status = ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"]
+    told = subprocess.run(status, capture_output=True, text=True, check=False)
+    if told.returncode or {line[3:] for line in told.stdout.splitlines()} - {str(ROWS), str(PAGE)}:
+        return commit
+    return commit.removesuffix("-dirty")
+
+
 @cache
 def _hardware() -> str:
     """Ask a process of its own: a child begins with the memory of its parent, so this one must not load torch."""
@@ -252,7 +261,7 @@ def main(words: Sequence[str], root: Path) -> int:
     for name in names if asked.preset else ():
         print(f"{name} at {asked.preset} ...", flush=True)
         row = run_lab(known[name], asked.preset)
-        add_row(root, row)
+        add_row(root, row | {"commit": _commit(root, row["commit"])})
         failed += row["outcome"] != "passed"
         print(f"{name}: {row['outcome']}, {row['minutes']} minutes, {row['memory_gb']} GB", flush=True)
     atomic_write(root / PAGE, page(read_rows(root)).encode())

@@ -71,7 +71,10 @@ def judge(exercise: Exercise, answer: Any, rng: np.random.Generator) -> tuple[st
             return "○", "not attempted yet."
         except Exception as error:  # whatever a student's function does, the notebook goes on
             reason = f"{type(error).__name__}: {error}".strip(": ")
-            return "✗", f"your function raises {reason}, for {_call(answer, arguments)}."
+            return (
+                "✗",
+                f"your function raises {reason}, for {_call(answer, arguments)}.{_shapes(error, arguments)}",
+            )
         if yours[-1] is None or yours[-1] is ...:
             return "○", "not attempted yet: your function returns nothing. (Is the return missing?)"
     wrong = [i for i in range(len(inputs)) if not agree(yours[i], expected[i], exercise.tolerance)]
@@ -125,6 +128,21 @@ def _numbers(result: Any) -> np.ndarray:
     if array.dtype.kind not in "biufc":
         raise TypeError(f"expected numbers, got {array.dtype}")
     return array.astype(complex if array.dtype.kind == "c" else float)
+
+
+def _shapes(error: Exception, arguments: tuple[Any, ...]) -> str:
+    """Say which shapes were given, where NumPy's own words are about shapes that do not fit.
+
+    >>> _shapes(ValueError("shapes (2,3) and (2,) not aligned"), (np.ones((2, 3)), np.ones(2)))
+    ' It was given the shapes (2, 3) and (2,): is one to be turned around (.T), or do two stand in the wrong order?'
+    >>> _shapes(ZeroDivisionError("division by zero"), (np.ones(2),))
+    ''
+    """
+    given = [str(one.shape) for one in arguments if isinstance(one, np.ndarray)]
+    if not given or not any(word in str(error) for word in ("shape", "dimension", "broadcast")):
+        return ""
+    told = " and ".join(given)
+    return f" It was given the shapes {told}: is one to be turned around (.T), or do two stand in the wrong order?"
 
 
 def _call(function: Any, arguments: tuple[Any, ...]) -> str:

@@ -63,12 +63,12 @@ LABS: dict[str, Lab] = {
     "grokking": Lab(
         week=5,
         title="Grokking",
-        costs={"smoke": Cost(0.3, 0.5), "laptop": Cost(3, 0.8), "colab": Cost(20, 2)},
+        costs={"smoke": Cost(0.3, 0.6), "laptop": Cost(3, 1), "colab": Cost(20, 2)},
     ),
     "reversal_curse": Lab(
         week=6,
         title="The reversal curse",
-        costs={"smoke": Cost(1, 2), "laptop": Cost(3, 2), "colab": Cost(20, 8, download_mb=750)},
+        costs={"smoke": Cost(1, 3), "laptop": Cost(3, 3), "colab": Cost(20, 8, download_mb=750)},
     ),
     "reversal_dynamics": Lab(
         week=7,
