@@ -72,7 +72,12 @@ def stand_in(folder: Path, name: str, body: str) -> None:
 def make(folder: Path, target: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"} | settings
     return subprocess.run(
-        ["make", target], cwd=folder.parent, env=environment, capture_output=True, text=True, check=False
+        ["make", "--no-print-directory", target],
+        cwd=folder.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
