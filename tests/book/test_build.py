@@ -44,7 +44,8 @@ def fake_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, li
             return int((tmp_path / "failing").exists())
         (tmp_path / "_build" / "html").mkdir(parents=True, exist_ok=True)
         (tmp_path / "_build" / "html" / "index.html").write_text("")
-        (tmp_path / "_build" / ".jupyter_cache").mkdir(exist_ok=True)
+        for kept in (".jupyter_cache", ".doctrees"):
+            (tmp_path / "_build" / kept).mkdir(exist_ok=True)
         return int((tmp_path / "broken").exists())
 
     monkeypatch.setattr(build, "run_with_progress", run)
@@ -65,14 +66,19 @@ def test_a_changed_page_keeps_the_cache_and_changed_code_wipes_it(
 ) -> None:
     root, commands = fake_book
     build.build(root)
-    mark = root / "_build" / ".jupyter_cache" / "mark"
-    mark.touch()
+    outputs, pages = (root / "_build" / kept / "mark" for kept in (".jupyter_cache", ".doctrees"))
+    outputs.touch()
+    pages.touch()
     (root / "chapters" / "index.md").write_text("# New")
     build.build(root)
-    assert mark.exists()
+    assert outputs.exists()
+    assert pages.exists()
     (root / "src" / "coursekit" / "model.py").write_text("x = 1")
     build.build(root)
-    assert not mark.exists()
+    assert not outputs.exists()
+    assert (
+        not pages.exists()
+    )  # with the outputs in them: Sphinx reads a page again only when its text changed
     assert len(commands) == 6
 
 

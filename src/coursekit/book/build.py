@@ -95,7 +95,7 @@ def build(root: Path) -> int:
     site_stamp.unlink(missing_ok=True)
     if not code_stamp.is_file() or code_stamp.read_text() != code:
         say("the package or its pinned versions changed: every page with code runs again")
-        for stale in (out / ".jupyter_cache", out / "jupyter_execute", html):
+        for stale in (out / ".jupyter_cache", out / "jupyter_execute", out / ".doctrees", html):
             shutil.rmtree(stale, ignore_errors=True)
         out.mkdir(exist_ok=True)
         code_stamp.write_text(code)
