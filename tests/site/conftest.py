@@ -4,9 +4,11 @@ import functools
 import http.server
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,20 @@ def site(browser: Browser, address: str, viewport: dict[str, int]) -> Iterator[S
     tab.page.on("requestfailed", note_failed)
     yield tab
     context.close()
+
+
+def write_page(folder: Path, name: str, title: str, body: str) -> None:
+    """Write a page that has one interactive of coursekit.book, such as "digits", and nothing else."""
+    for file in (f"{name}.js", f"{name}.css", "style.css", "scrubber.css"):
+        shutil.copy(str(files("coursekit.book").joinpath(file)), folder)
+    folder.joinpath("index.html").write_text(
+        f'<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="scrubber.css">'
+        f'<link rel="stylesheet" href="{name}.css">'
+        "<style>body { margin: 0 } [data-theme=dark] body { background: #14181d; color: #d5dce3 }</style>"
+        '<script>document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "light"</script>'
+        f'<script defer src="{name}.js"></script></head><body><main class="bd-main">'
+        f'<article class="bd-article"><h1>{title}</h1>{body}</article></main></body></html>',
+        encoding="utf-8",
+    )

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from coursekit.experiments.neural_networks import analysis
 from coursekit.experiments.neural_networks.data import load_digits
 from coursekit.results import read_measured
 
-from .conftest import Site
+from .conftest import Site, write_page
 from .test_theme_a11y import AXE, serious
 
 DIGITS = load_digits()
@@ -29,24 +27,12 @@ RELU = analysis.new_network((64, 5, 10), activation="relu", cost="cross_entropy"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a page that has two drawing fields and nothing else."""
     folder = tmp_path_factory.mktemp("page")
-    for name in ("digits.js", "style.css", "scrubber.css", "digits.css"):
-        shutil.copy(str(files("coursekit.book").joinpath(name)), folder)
     texts = {"title": "Draw a digit", "description": "Its weights are in the page."}
     body = ""
     for network in (NETWORK, RELU):
         made = analysis.drawing_data(network, DIGITS, n_examples=3)
         body += digits_html(digit_drawing(texts | made).data) + "<p>Text.</p>"
-    folder.joinpath("index.html").write_text(
-        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Two fields</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        '<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="scrubber.css">'
-        '<link rel="stylesheet" href="digits.css">'
-        "<style>body { margin: 0 } [data-theme=dark] body { background: #14181d; color: #d5dce3 }</style>"
-        '<script>document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "light"</script>'
-        '<script defer src="digits.js"></script></head><body><main class="bd-main">'
-        f'<article class="bd-article"><h1>Two fields</h1>{body}</article></main></body></html>',
-        encoding="utf-8",
-    )
+    write_page(folder, "digits", "Two fields", body)
     return folder
 
 

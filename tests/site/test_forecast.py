@@ -3,8 +3,6 @@
 import json
 import math
 import re
-import shutil
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from coursekit.book.forecast import forecast_html
 from coursekit.experiments.forecasting import analysis
 from coursekit.experiments.forecasting.data import INPUTS, OUTCOMES
 
-from .conftest import Site
+from .conftest import Site, write_page
 from .test_theme_a11y import AXE, serious
 
 DATA = forecast_explorer().data
@@ -26,19 +24,7 @@ SLIDERS = {one["name"]: one for one in DATA["inputs"]}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a page that has the forecast and nothing else."""
     folder = tmp_path_factory.mktemp("page")
-    for name in ("forecast.js", "style.css", "scrubber.css", "forecast.css"):
-        shutil.copy(str(files("coursekit.book").joinpath(name)), folder)
-    folder.joinpath("index.html").write_text(
-        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>The forecast</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        '<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="scrubber.css">'
-        '<link rel="stylesheet" href="forecast.css">'
-        "<style>body { margin: 0 } [data-theme=dark] body { background: #14181d; color: #d5dce3 }</style>"
-        '<script>document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "light"</script>'
-        '<script defer src="forecast.js"></script></head><body><main class="bd-main">'
-        f'<article class="bd-article"><h1>The forecast</h1>{forecast_html(DATA)}</article></main></body></html>',
-        encoding="utf-8",
-    )
+    write_page(folder, "forecast", "The forecast", forecast_html(DATA))
     return folder
 
 
