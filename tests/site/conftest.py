@@ -1,5 +1,6 @@
 """A real browser in front of the built site, with the network blocked."""
 
+import contextlib
 import functools
 import http.server
 import os
@@ -67,21 +68,31 @@ def html() -> Path:
     return HTML
 
 
-@pytest.fixture(scope="session")
-def served(html: Path) -> Iterator[str]:
-    """Serve the site on a free port of this machine and return its address."""
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve a folder on a free port of this machine and give its address."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(html)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    ) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def served(html: Path) -> Iterator[str]:
+    """Serve the site and return its address."""
+    with serve(html) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.book.test_quiz import build_page
 
-from .conftest import Site
+from .conftest import Site, serve
 from .test_theme_a11y import AXE, serious
 
 CHAPTERS = sorted(Path(__file__).resolve().parents[2].joinpath("chapters").glob("[0-9][0-9]_*.md"))
@@ -64,9 +65,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def address(folder: Path) -> str:
-    return folder.as_uri()
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """Serve the page: from a file, Chromium may lose what the page stored when it is loaded again."""
+    with serve(folder) as address:
+        yield address
 
 
 def questions(page: Page) -> list[Locator]:
@@ -76,11 +79,6 @@ def questions(page: Page) -> list[Locator]:
 def choose(question: Locator, letter: str) -> None:
     question.get_by_role("radio", name=re.compile(rf"^\({letter}\)")).check()
     question.get_by_role("button", name="Check").click()
-
-
-def settle(page: Page) -> None:
-    """Wait a reader's moment: Chromium may lose what is written to the storage just before it leaves a page."""
-    page.wait_for_timeout(500)
 
 
 def expect_tally(page: Page, words: str) -> None:
@@ -162,7 +160,6 @@ def test_answers_are_remembered_and_forgotten_together(site: Site) -> None:
     choose(questions(page)[2], "a")
     words = "You answered 3 of 3, 1 right at the first try · start over"
     expect_tally(page, words)
-    settle(page)
     page.reload()
     first, second, third = questions(page)
     expect_tally(page, words)
@@ -206,7 +203,6 @@ def test_garbage_in_the_storage_is_no_answer(site: Site, garbage: str) -> None:
     page = site.open("index.html")
     name = "coursekit-quiz/" + (questions(page)[0].get_attribute("data-key") or "")
     page.evaluate("([name, garbage]) => localStorage.setItem(name, garbage)", [name, garbage])
-    settle(page)
     page.reload()
     expect_tally(page, "You answered 0 of 3")
     choose(questions(page)[0], "b")
