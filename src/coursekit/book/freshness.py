@@ -65,25 +65,10 @@ def run_lab(notebook: Path, preset: str) -> dict[str, str]:
     header = new_header(notebook.stem.partition("_")[2], preset, {}, None)
     with tempfile.TemporaryDirectory() as folder:
         done, log = Path(folder, "done.ipynb"), Path(folder, "log")
-        command = [
-            sys.executable,
-            "-m",
-            "papermill",
-            str(notebook.resolve()),
-            str(done),
-            "-p",
-            "preset",
-            preset,
-        ]
-        command += [
-            "-k",
-            "python3",
-            "--cwd",
-            folder,
-            "--no-progress-bar",
-            "--execution-timeout",
-            str(CELL_SECONDS),
-        ]
+        command = [sys.executable, "-m", "papermill", str(notebook.resolve()), str(done), "--cwd", folder]
+        command += (
+            f"-p preset {preset} -k python3 --no-progress-bar --execution-timeout {CELL_SECONDS}".split()
+        )
         settings = os.environ | {"COURSEKIT_HOME": folder, "COURSEKIT_PRESET": preset}
         with log.open("wb") as output:
             process = subprocess.Popen(command, env=settings, stdout=output, stderr=output)
