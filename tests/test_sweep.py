@@ -149,15 +149,14 @@ def test_a_run_made_without_ray_is_not_gone_on_with_by_ray(tmp_path):
         sweep.run_parts("neural_networks", replace(CONFIG, n_epochs=1), folder=tmp_path, resume=True)
 
 
-def test_an_address_where_nothing_answers_is_told_at_once(tmp_path, capsys):
+def test_an_address_where_nothing_answers_is_told_before_ray_tries_for_minutes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was asked"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{free.getsockname()[1]}"
     words = ["run", "neural_networks", "--preset", "smoke", "--out", str(tmp_path), "--address"]
-    began = time.monotonic()
     assert cli.main([*words, nobody, "--engine", "ray"]) == 2
     assert f"coursekit: no Ray cluster answers at {nobody} (" in capsys.readouterr().err
-    assert time.monotonic() - began < 20
     for wrong in ("ray://127.0.0.1:10001", "here", "127.0.0.1:"):
         assert cli.main([*words, wrong, "--engine", "ray"]) == 2
         assert f"--address must be host:port or auto, got {wrong!r}" in capsys.readouterr().err
