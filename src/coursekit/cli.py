@@ -26,6 +26,7 @@ from coursekit import experiments, results, sweep
 from coursekit.book import repository
 from coursekit.hub import HubError
 from coursekit.lab.session import LABS
+from coursekit.lab.timetable import WEEKDAYS, as_ics, timetable
 
 _INSTALL_PRETRAINED = "pip install 'coursekit[pretrained]'"
 
@@ -183,8 +184,6 @@ def cohort(arguments: argparse.Namespace) -> int:
 
 def calendar(arguments: argparse.Namespace) -> int:
     """Print on which day each week of the course falls, and write it as a calendar file."""
-    from coursekit.lab.timetable import as_ics, timetable
-
     here, course = Path.cwd(), "coursekit"
     weeks = None if arguments.weeks is None else repository.parse_weeks(arguments.weeks)
     if (here / "_toc.yml").is_file() and (here / "_config.yml").is_file():
@@ -266,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
             subparser.add_argument(
                 "start", metavar="YYYY-MM-DD", help="the first meeting is then or soon after"
             )
-            subparser.add_argument("--weekday", choices=("mon", "tue", "wed", "thu", "fri", "sat", "sun"))
+            subparser.add_argument("--weekday", choices=WEEKDAYS)
             subparser.add_argument("--weeks", metavar="2,5,6", help="default: those of the course")
             subparser.add_argument("--ics", type=Path, metavar="FILE", help="write a calendar file")
             subparser.add_argument("--time", metavar="HH:MM", help="when meetings begin (default: all day)")
