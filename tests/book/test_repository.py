@@ -62,7 +62,7 @@ def test_an_adoption_that_was_interrupted_is_finished_by_the_same_command(
     cut = tmp_path_factory.mktemp("cut") / "course"
     shutil.copytree(copy, cut)
     wanted = {"title": "Ada's group", "weeks": [2, 5]}
-    adopt("ada/course", copy, **wanted)
+    adopt("ada/reading-group-of-the-tests", copy, **wanted)
     write, left = Path.write_text, iter(range(n_written))
 
     def fill_the_disk(self: Path, text: str, encoding: str) -> int:
@@ -74,8 +74,8 @@ def test_an_adoption_that_was_interrupted_is_finished_by_the_same_command(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", fill_the_disk)
         with pytest.raises(OSError, match="No space left"):
-            adopt("ada/course", cut, **wanted)
-    adopt("ada/course", cut, **wanted)
+            adopt("ada/reading-group-of-the-tests", cut, **wanted)
+    adopt("ada/reading-group-of-the-tests", cut, **wanted)
     files = {file.relative_to(copy): file.read_bytes() for file in copy.rglob("*") if file.is_file()}
     assert {file.relative_to(cut): file.read_bytes() for file in cut.rglob("*") if file.is_file()} == files
 
