@@ -204,6 +204,18 @@ def test_for_mnist_a_drawing_is_put_around_its_center_of_mass(site: Site) -> Non
     assert site.failures == []
 
 
+def test_the_cursor_is_seen_after_a_key_and_not_after_a_click(field: Locator) -> None:
+    pad, cursor = surface(field), field.locator(".ck-cursor")
+    keyed = re.compile(r"\bck-keyed\b")  # Firefox goes by this
+    pad.click()
+    expect(cursor).to_be_hidden()
+    pad.press("ArrowUp")
+    expect(cursor).to_be_visible()
+    expect(pad).to_have_class(keyed)
+    pad.click()
+    expect(pad).not_to_have_class(keyed)
+
+
 def test_the_keyboard_draws_and_erases(field: Locator) -> None:
     fit(field).uncheck()
     field.get_by_role("button", name="Clear").click()

@@ -26,6 +26,7 @@ class TestFromFiles:
     @pytest.mark.parametrize("name", PAGES)
     def test_page_opens_and_a_phone_has_no_sideways_scroll(self, site: Site, name: str) -> None:
         page = site.open(name)
+        page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
         page.wait_for_timeout(300)
         widths = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")

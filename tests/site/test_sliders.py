@@ -155,28 +155,32 @@ def curves() -> Figure:
     return figures.slider(frames, np.linspace(0, 1, 5), label="cosine of two embeddings", start=2)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a page that has two slider figures and nothing else."""
-    folder = tmp_path_factory.mktemp("page")
-    own = ("plotly_figures.js", "style.css", "scrubber.css")
-    for name in own:
+def write_figures(folder: Path, *drawn: Figure) -> None:
+    """Write a page that has these figures and nothing else."""
+    for name in ("plotly_figures.js", "style.css", "scrubber.css"):
         shutil.copy(str(files("coursekit.book").joinpath(name)), folder)
     shutil.copy(Path(str(plotly.__file__)).parent / "package_data" / "plotly.min.js", folder)
     body = ""
-    for fig in (facts(), curves()):
+    for fig in drawn:
         output = SimpleNamespace(mime_type=PLOTLY_MIME, content=json.loads(fig.to_json()))
         (node,) = PlotlyRenderer.handle_mime(None, output, False) or []
         body += node.astext() + "<p>Text.</p>"
     folder.joinpath("index.html").write_text(
-        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Two figures</title>'
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>Figures</title>'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         '<link rel="stylesheet" href="style.css"><link rel="stylesheet" href="scrubber.css">'
         "<style>body { margin: 0 } [data-theme=dark] body { background: #14181d; color: #d5dce3 }</style>"
         f'<script defer src="plotly_figures.js"></script></head><body><main class="bd-main">'
-        f'<article class="bd-article"><h1>Two figures</h1>{body}</article></main></body></html>',
+        f'<article class="bd-article"><h1>Figures</h1>{body}</article></main></body></html>',
         encoding="utf-8",
     )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a page that has two slider figures."""
+    folder = tmp_path_factory.mktemp("page")
+    write_figures(folder, facts(), curves())
     return folder
 
 

@@ -235,6 +235,7 @@
     surface.addEventListener("pointerdown", (event) => {
       if (event.button || !event.isPrimary) return;
       surface.setPointerCapture(event.pointerId);
+      surface.classList.remove("ck-keyed");
       from = pad.at(event);
       stroke(from, from);
     });
@@ -259,6 +260,7 @@
       else if (event.key === "Backspace" || event.key === "Delete") erase();
       else return;
       event.preventDefault();
+      surface.classList.add("ck-keyed"); // after a click, Firefox has no :focus-visible here
       tell();
     });
 

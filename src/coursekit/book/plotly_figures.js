@@ -4,7 +4,15 @@
 (() => {
   "use strict";
   const library = new URL("plotly.min.js", document.currentScript.src).href;
-  const CONFIG = { responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const CONFIG = {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false, // it would stay, and cover the titles
+    showSendToCloud: false,
+    modeBarButtonsToRemove: ["lasso2d", "select2d"],
+  };
+  const PHONE = 520; // the pixels across that a figure has on a phone at most
+  const LEAST = 220; // and those down that its axes get at least
   let loading = null;
   let made = 0;
 
@@ -32,6 +40,7 @@
     result.plot_bgcolor = "rgba(0,0,0,0)";
     result.font = { ...result.font, color: c.text };
     result.hoverlabel = { ...result.hoverlabel, bgcolor: c.box, font: { color: c.text }, bordercolor: c.line };
+    result.modebar = { bgcolor: "rgba(0,0,0,0)", color: c.line, activecolor: c.text };
     if (result.legend) result.legend = { ...result.legend, bgcolor: "rgba(0,0,0,0)" };
     const axes = new Set(["xaxis", "yaxis", ...Object.keys(result).filter((key) => /^[xy]axis\d*$/.test(key))]);
     for (const name of axes) {
@@ -46,16 +55,67 @@
     return result;
   };
 
-  // On a phone a long title runs on over several lines.
-  const fitted = (layout, width) => {
-    const text = layout.title?.text ?? layout.title;
-    if (width > 520 || typeof text !== "string" || text.includes("<")) return layout;
+  // A text over several lines of at most n signs, unless it has tags of its own.
+  const wrapped = (text, n) => {
+    if (typeof text !== "string" || text.includes("<")) return text;
     const lines = text.split(" ").reduce((done, word) => {
       const longer = done.length ? `${done.at(-1)} ${word}` : word;
-      return done.length && longer.length <= width / 9 ? [...done.slice(0, -1), longer] : [...done, word];
+      return done.length && longer.length <= n ? [...done.slice(0, -1), longer] : [...done, word];
     }, []);
-    const title = typeof layout.title === "object" ? layout.title : {};
-    return { ...layout, title: { ...title, text: lines.join("<br>"), font: { ...title.font, size: 14 } } };
+    return lines.join("<br>");
+  };
+
+  const titleIn = (part) => (typeof part.title === "object" ? part.title : { text: part.title });
+
+  const domainsOf = (layout) => Object.keys(layout).filter((key) => /^xaxis\d*$/.test(key)).map((key) => layout[key].domain ?? [0, 1]);
+
+  // On a phone all is smaller, and long titles and names run on over several lines.
+  const narrowed = ({ data, layout }, width) => {
+    if (width > PHONE) return { data, layout };
+    const title = titleIn(layout), share = Math.min(1, ...domainsOf(layout).map(([from, to]) => to - from));
+    const ofPart = (note) => note.yref === "paper" && note.yanchor === "bottom" && !note.showarrow;
+    const small = (note) => ({ ...note, text: wrapped(note.text, (share * width) / 6), font: { ...note.font, size: 11 } });
+    const slim = (bar) => ({ ...bar, thickness: 12, title: { ...titleIn(bar), side: "right" } });
+    return {
+      data: data.map((trace) => ({
+        ...trace,
+        ...(trace.name && { name: wrapped(trace.name, width / 9) }),
+        ...(trace.colorbar && { colorbar: slim(trace.colorbar) }),
+      })),
+      layout: {
+        ...layout,
+        font: { ...layout.font, size: 12 },
+        legend: { ...layout.legend, maxheight: 1000 },
+        ...(title.text && { title: { ...title, text: wrapped(title.text, width / 9), xref: "container", x: 0.02, font: { ...title.font, size: 14 } } }),
+        ...(layout.annotations && { annotations: layout.annotations.map((note) => (ofPart(note) ? small(note) : note)) }),
+      },
+    };
+  };
+
+  // What has to change in a layout as it was drawn: axis titles that are cut run on, and a legend goes below the texts
+  // that it lies on.
+  const roomFor = (target) => {
+    const change = {}, frame = target.getBoundingClientRect(), full = target._fullLayout;
+    const box = (selector) => target.querySelector(selector)?.getBoundingClientRect();
+    let lines = 0;
+    for (const name of Object.keys(full).filter((key) => /^[xy]axis\d*$/.test(key))) {
+      const text = target.layout[name]?.title?.text, at = box(`.g-${name.replace("axis", "")}title text`);
+      if (!text || !at) continue;
+      const isX = name.startsWith("x"), length = isX ? at.width : at.height, { _length, domain } = full[name];
+      const middle = (at.left + at.right) / 2, isWhole = !domain || domain[1] - domain[0] === 1;
+      const free = isX && isWhole ? 2 * Math.min(middle - frame.left, frame.right - middle) - 8 : Math.max(_length, 60);
+      if (length <= free) continue;
+      const title = wrapped(text, Math.floor((text.length * free) / length));
+      change[name] = { title: { text: title } };
+      if (isX) lines = Math.max(lines, title.split("<br>").length - 1);
+    }
+    const legend = box(".legend .bg");
+    if (!legend || full.legend.y >= 0) return change;
+    const lowest = (selector) => Math.max(0, ...[...target.querySelectorAll(selector)].map((part) => part.getBoundingClientRect().bottom));
+    const plot = lowest(".nsewdrag"), texts = lowest("[class*=xaxislayer] text, .infolayer [class^=g-x] text") + 17 * lines;
+    if (texts <= legend.top && full._size.h >= LEAST) return change;
+    const below = Math.max(0, texts - plot) + 8, bottom = below + legend.height + 8, h = Math.max(full._size.h, LEAST);
+    return { ...change, legend: { y: -below / h }, margin: { b: bottom }, height: full._size.t + h + bottom };
   };
 
   const withoutTags = (text) => (typeof text === "string" ? text.replace(/<[^>]*>/g, " ") : "");
@@ -150,16 +210,20 @@
     const title = figure.layout.title?.text;
     for (const part of ["meta", "title"]) delete figure.layout[part];
     // a fast hand asks for more frames than can be drawn: those in between are left out
-    let wanted = slider.start, shown = null, drawing = false;
+    let wanted = slider.start, shown = null, drawing = false, room = null;
     const drawWanted = async () => {
       if (drawing) return;
       drawing = true;
       while (shown !== wanted) {
         shown = wanted;
-        const { data, layout } = frameOf(figure, shown);
-        box.figureLayout = layout;
-        await Plotly.react(target, { data, layout: themed(layout), config: CONFIG });
+        const { data, layout } = narrowed(frameOf(figure, shown), box.clientWidth);
+        box.figureLayout = merged(layout, room ?? {});
+        await Plotly.react(target, { data, layout: themed(box.figureLayout), config: CONFIG });
         box.dataset.frame = shown;
+        if (room === null) {
+          room = roomFor(target);
+          if (Object.keys(room).length) shown = null; // once more
+        }
       }
       drawing = false;
     };
@@ -187,8 +251,14 @@
       await drawSlider(box, figure, target, Plotly);
     } else {
       box.append(target);
-      box.figureLayout = fitted(layout, box.clientWidth);
-      await Plotly.newPlot(target, { data: figure.data, layout: themed(box.figureLayout), frames: figure.frames ?? [], config: CONFIG });
+      const { data, layout: narrow } = narrowed(figure, box.clientWidth);
+      box.figureLayout = narrow;
+      await Plotly.newPlot(target, { data, layout: themed(narrow), frames: figure.frames ?? [], config: CONFIG });
+      const room = roomFor(target);
+      if (Object.keys(room).length) {
+        box.figureLayout = merged(narrow, room);
+        await Plotly.relayout(target, themed(box.figureLayout));
+      }
     }
     box.dataset.state = "drawn";
     box.style.minHeight = "";

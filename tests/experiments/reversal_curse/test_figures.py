@@ -73,9 +73,9 @@ def test_the_sweep_is_a_grid() -> None:
 
 
 def test_helps_has_a_pair_of_bars_a_remedy() -> None:
-    fig = figures.helps({"nothing": ROWS, "both orders": ROWS})
+    fig = figures.helps({"nothing": ROWS, "in the prompt": ROWS})
     forward, reverse = fig.data
-    assert list(forward.x) == ["nothing", "both<br>orders"]  # words stand one under another
+    assert list(forward.x) == ["nothing", "in the<br>prompt"]  # room for five on a phone
     assert list(forward.y) == pytest.approx([80, 80])
     assert list(reverse.y) == pytest.approx([2.5, 2.5])
     assert forward.error_y.array[0] == pytest.approx(np.std([40, 80, 100, 100], ddof=1))
@@ -87,9 +87,9 @@ def test_the_matrix_fills_in() -> None:
     first, last = fig.frames[0].data[0].z, fig.frames[-1].data[0].z
     assert np.nansum(np.asarray(first, dtype=float)) == 0
     rows = dict(zip(fig.data[0].y, np.asarray(last, dtype=float), strict=True))
-    assert next(iter(rows)) == "name → description, same"
-    assert rows["description → name, same"].tolist() == [1] * 6
-    assert rows["description → name, reverse"].tolist() == [0] * 6
+    assert next(iter(rows)) == "name → description,<br>same"
+    assert rows["description → name,<br>same"].tolist() == [1] * 6
+    assert rows["description → name,<br>reverse"].tolist() == [0] * 6
 
 
 def test_relation_bars_show_parent_and_child() -> None:

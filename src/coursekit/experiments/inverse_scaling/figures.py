@@ -67,7 +67,7 @@ def training_curves(
         cols=min(columns, len(panels)),
         subplot_titles=list(panels),
         horizontal_spacing=0.08,
-        vertical_spacing=min(0.12, 0.35 / lines),
+        vertical_spacing=0.4 / max(2, lines),
         figure=figures.figure(""),
     )
     sizes = sorted(found[found["task"].isin(shown)]["n_params"].unique())

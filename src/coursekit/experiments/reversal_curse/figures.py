@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -236,7 +237,7 @@ def helps(rows_by_remedy: Mapping[str, pd.DataFrame]) -> go.Figure:
             means.append(float(values.mean()))
             spreads.append(float(values.std(ddof=1)) if len(values) > 1 else 0.0)
         table = pd.DataFrame({order: means, f"{order}_sd": spreads})
-        _add_bars(fig, order, [label.replace(" ", "<br>") for label in rows_by_remedy], table)
+        _add_bars(fig, order, ["<br>".join(textwrap.wrap(label, 9)) for label in rows_by_remedy], table)
     fig.update_layout(barmode="group").update_yaxes(range=[0, 105]).update_xaxes(tickangle=0)
     return fig
 
@@ -271,7 +272,8 @@ def fact_matrix(rows: pd.DataFrame, *, seed: int = 0) -> go.Figure:
         fig.add_heatmap(
             x=list(range(1, width + 1)),
             y=[
-                f"{_NAMES[subset]}, {'same' if order == 'forward' else 'reverse'}" for subset, order in groups
+                f"{_NAMES[subset]},<br>{'same' if order == 'forward' else 'reverse'}"
+                for subset, order in groups
             ],
             z=grid,
             zmin=0,

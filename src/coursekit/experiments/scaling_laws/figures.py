@@ -506,13 +506,13 @@ def _planner_frame(
     flops: float, fits: Mapping[str, ParametricFit], laws: Mapping[str, np.ndarray], number: int
 ) -> go.Figure:
     fig = make_subplots(
-        cols=2, horizontal_spacing=0.12, subplot_titles=("what to buy", "what loss to expect"),
+        cols=2, horizontal_spacing=0.12, subplot_titles=("what to buy", NATS),
         figure=figures.figure("Plan a training run"),
     )  # fmt: skip
     n = np.geomspace(1e6, 1e14, 81)
     fig.add_scatter(
         x=TABLE_1["n_params"], y=TABLE_1["n_tokens"], customdata=TABLE_1["model"], mode="markers+text",
-        text=TABLE_1["model"].where(TABLE_1["model"].isin(("Chinchilla", "Gopher")), ""), textposition="middle right",
+        text=TABLE_1["model"].where(TABLE_1["model"].isin(("Chinchilla", "Gopher")), ""), textposition="middle left",
         marker={"color": figures.COLORS["gray"], "symbol": "star", "size": 9}, name="models trained",
         hovertemplate="%{customdata}: %{x:.3s} parameters, %{y:.3s} tokens<extra></extra>", row=1, col=1,
     )  # fmt: skip
@@ -542,7 +542,7 @@ def _planner_frame(
     log = {"type": "log", "exponentformat": "power"}
     fig.update_xaxes(title_text="parameters N", range=[6, 14], dtick=2, **log)
     fig.update_yaxes(title_text="tokens D", range=[8, 14.5], col=1, **log)
-    fig.update_yaxes(title_text=NATS, range=[1.5, 5], col=2)
+    fig.update_yaxes(range=[1.5, 5], col=2)
     return fig.update_layout(height=480)
 
 
