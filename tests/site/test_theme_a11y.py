@@ -53,7 +53,9 @@ def test_page_is_whole_and_axe_reports_nothing_serious_in_either_theme(site: Sit
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         page.evaluate(AXE)
         assert list(serious(page.evaluate(RUN_AXE))) == []
-        page.add_style_tag(content="* { transition: none !important }")  # colors on their way have other contrasts
+        page.add_style_tag(
+            content="* { transition: none !important }"
+        )  # colors on their way have other contrasts
         page.evaluate("document.documentElement.dataset.theme = 'light'")
         page.wait_for_timeout(300)  # figures get the colors of the other theme
         assert list(serious(page.evaluate(RUN_AXE))) == []
