@@ -598,9 +598,9 @@ def _some(part: pd.DataFrame, what: str = "training curves (val_loss)") -> pd.Da
 
 
 def _shade(number: int, n: int) -> str:
-    """Color number of n, from dark blue to orange."""
+    """Color number of n, from blue to orange."""
     share = number / max(1, n - 1)
-    ends = ((0, 58, 120), (230, 120, 0))
+    ends = ((0, 114, 178), (230, 120, 0))
     return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in zip(*ends, strict=True))
 
 
