@@ -8,9 +8,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from coursekit.book.kernels import OwnPorts
+
 # read by the package and by every kernel that a test starts, so it is set before either is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["COURSEKIT_HOME"] = tempfile.mkdtemp(prefix="coursekit-test-home-")
+OwnPorts.instance()
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -19,6 +19,8 @@ from jupyter_cache.readers import DEFAULT_READ_DATA
 from myst_nb.core.read import is_myst_markdown_notebook
 from sphinx_external_toc.parsing import parse_toc_yaml
 
+from coursekit.book.kernels import OwnPorts
+
 MYST_READ_DATA = {"type": "plugin", "name": "myst_nb_md"}
 
 
@@ -74,7 +76,7 @@ def execute(root: Path, *, n_workers: int | None = None) -> int:
         return 0
     start = time.monotonic()
     # multiprocessing.Pool would wait for ever when a process of its own is killed
-    pool = ProcessPoolExecutor(n_workers or cpu_count())
+    pool = ProcessPoolExecutor(n_workers or cpu_count(), initializer=OwnPorts.instance)
     statuses = []
     try:
         for ended in as_completed([pool.submit(ExecutionWorkerTempMProc(), job) for job in jobs]):
